@@ -1,0 +1,196 @@
+"""Tokens: verifying the JWT that a call carries. Each service does it itself, whatever stood in front of it."""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+from uuid import UUID
+
+import jwt
+
+from chassis import ids
+from chassis.errors import DomainError, Unauthenticated, Unavailable
+from chassis.identity import Identity, Role
+from chassis.jwks import JwksFromUserService
+
+__all__ = ["JwksFromUserService", "JwksSource", "TokenVerifier", "bearer"]
+
+_log = logging.getLogger(__name__)
+
+_CLOCK_LEEWAY_S = 5
+_CLAIMS = ["iss", "aud", "sub", "org", "role", "iat", "exp", "jti"]
+
+
+class JwksSource(Protocol):
+    """Where public keys come from."""
+
+    async def fetch(self) -> Mapping[str, jwt.PyJWK]:
+        """All keys that tokens may be signed with, by key id. Raises DomainError when they cannot be had."""
+        ...
+
+
+def bearer(header: str | bytes | None) -> str:
+    """The token of an `authorization` header. Raises Unauthenticated TOKEN_MISSING or TOKEN_INVALID."""
+    if not header:
+        raise Unauthenticated("the call carries no credential", reason="TOKEN_MISSING")
+    text = header if isinstance(header, str) else header.decode("ascii", "replace")
+    scheme, _, token = text.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise _invalid("the authorization header must be `Bearer <token>`")
+    return token
+
+
+class TokenVerifier:
+    """Verifies tokens against a JWKS and remembers those it has verified.
+
+    A verified token costs a dictionary look-up until it expires. Keys are read again when a token names an unknown one
+    (at most every `min_refresh_s` seconds) and when they are older than `max_age_s`; while the source does not answer,
+    the known ones stay good. `still_valid` is asked about a cached token at most every `recheck_s` seconds: the place for
+    revocation.
+    """
+
+    def __init__(
+        self,
+        jwks_source: JwksSource,
+        issuer: str = "hearth",
+        audience: str = "hearth",
+        *,
+        cache_size: int = 10_000,
+        min_refresh_s: float = 1.0,
+        max_age_s: float = 300.0,
+        recheck_s: float = 5.0,
+        still_valid: Callable[[Identity], bool] | None = None,
+    ) -> None:
+        self._source = jwks_source
+        self._issuer = issuer
+        self._audience = audience
+        self._cache: OrderedDict[str, tuple[Identity, float]] = OrderedDict()
+        self._cache_size = cache_size
+        self._min_refresh_s = min_refresh_s
+        self._max_age_s = max_age_s
+        self._recheck_s = recheck_s
+        self._still_valid = still_valid
+        self._keys: Mapping[str, jwt.PyJWK] = {}
+        self._fetched_at = float("-inf")
+        self._tried_at = float("-inf")
+        self._refreshing = asyncio.Lock()
+
+    async def verify(self, token: str) -> Identity:
+        """The identity that a token stands for.
+
+        Raises Unauthenticated (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED), or Unavailable when no key is known yet and
+        none can be had.
+        """
+        known = self._cache.get(token)
+        if known is not None:
+            return self._from_cache(token, *known)
+        identity = await self._verify_signature(token)
+        self._check(identity)
+        if len(self._cache) >= self._cache_size:
+            self._cache.popitem(last=False)
+        self._cache[token] = (identity, time.monotonic())
+        return identity
+
+    def forget(self, key_id: str) -> None:
+        """Drops the cached tokens of an API key, so that the next call asks again."""
+        for token in [token for token, (identity, _) in self._cache.items() if identity.key_id == key_id]:
+            del self._cache[token]
+
+    def _from_cache(self, token: str, identity: Identity, checked_at: float) -> Identity:
+        if identity.expires_at + _CLOCK_LEEWAY_S <= time.time():
+            del self._cache[token]
+            raise _expired()
+        if self._still_valid is not None and time.monotonic() - checked_at >= self._recheck_s:
+            self._check(identity)
+            self._cache[token] = (identity, time.monotonic())
+        self._cache.move_to_end(token)
+        return identity
+
+    def _check(self, identity: Identity) -> None:
+        if self._still_valid is not None and not self._still_valid(identity):
+            for token in [token for token, (known, _) in self._cache.items() if known is identity]:
+                del self._cache[token]
+            raise _invalid("the credential has been revoked")
+
+    async def _verify_signature(self, token: str) -> Identity:
+        if not token:
+            raise Unauthenticated("the call carries no credential", reason="TOKEN_MISSING")
+        key = await self._key(_key_id(token))
+        try:
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=["EdDSA"],
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=_CLOCK_LEEWAY_S,
+                options={"require": _CLAIMS},
+            )
+        except jwt.ExpiredSignatureError:
+            raise _expired() from None
+        except jwt.InvalidTokenError:
+            raise _invalid("the token is not valid") from None
+        return _identity(token, claims)
+
+    async def _key(self, key_id: str) -> jwt.PyJWK:
+        now = time.monotonic()
+        known = self._keys.get(key_id)
+        if known is None or now - self._fetched_at > self._max_age_s:
+            await self._refresh()
+            known = self._keys.get(key_id)
+        if known is not None:
+            return known
+        if not self._keys:
+            raise Unavailable("tokens cannot be checked now", reason="DEPENDENCY_UNAVAILABLE", retry_after_s=1.0)
+        raise _invalid("the token is signed with an unknown key")
+
+    async def _refresh(self) -> None:
+        asked_at = time.monotonic()
+        async with self._refreshing:
+            # Who waited for another's refresh takes its outcome.
+            if self._tried_at >= asked_at or time.monotonic() - self._tried_at < self._min_refresh_s:
+                return
+            self._tried_at = time.monotonic()
+            try:
+                self._keys = await self._source.fetch()
+                self._fetched_at = time.monotonic()
+            except DomainError as error:
+                _log.warning("signing keys cannot be read: %s", error.message, extra={"reason": error.reason})
+
+
+def _key_id(token: str) -> str:
+    try:
+        header = jwt.get_unverified_header(token)
+    except jwt.InvalidTokenError:
+        raise _invalid("the token is malformed") from None
+    key_id = header.get("kid")
+    if header.get("alg") != "EdDSA" or not isinstance(key_id, str):
+        raise _invalid("the token is not signed as it must be")
+    return key_id
+
+
+def _identity(token: str, claims: Mapping[str, Any]) -> Identity:
+    try:
+        organization_id: UUID = ids.decode("org", str(claims["org"]))
+        role = Role[str(claims["role"])]
+    except (DomainError, KeyError):
+        raise _invalid("the token is not valid") from None
+    return Identity(
+        organization_id=organization_id,
+        subject=str(claims["sub"]),
+        role=role,
+        token=token,
+        key_id=str(claims.get("key", "")),
+        on_behalf_of=str(claims.get("obo") or ""),
+        expires_at=float(claims["exp"]),
+    )
+
+
+def _invalid(message: str) -> Unauthenticated:
+    return Unauthenticated(message, reason="TOKEN_INVALID")
+
+
+def _expired() -> Unauthenticated:
+    return Unauthenticated("the token has expired", reason="TOKEN_EXPIRED")

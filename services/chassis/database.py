@@ -1,0 +1,123 @@
+"""The database of a service: a pool of connections, and transactions that belong to one organization."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+from chassis.errors import DomainError, InvalidArgument, ResourceExhausted, Unavailable
+from chassis.migrations import sqlalchemy_url
+
+_log = logging.getLogger(__name__)
+
+_CONNECT_TIMEOUT_S = 5
+_POOL_TIMEOUT_S = 5.0
+_RECYCLE_S = 1800
+_SESSION_OPTIONS = "-c statement_timeout=30000 -c lock_timeout=8000 -c idle_in_transaction_session_timeout=60000"
+
+
+class Database:
+    """One service's database. Connections are opened when needed, up to `pool_size`, and kept.
+
+    A connection that died (a restart of Postgres) is found out by the first statement of a transaction, which is then
+    begun again on a new one: no ping before each use, no manual action after.
+    """
+
+    def __init__(self, url: str, *, application_name: str, pool_size: int = 10) -> None:
+        # AUTOCOMMIT means only that the driver does not say BEGIN: it goes in one round trip with the tenant instead.
+        self._engine = create_async_engine(
+            sqlalchemy_url(url),
+            isolation_level="AUTOCOMMIT",
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=_POOL_TIMEOUT_S,
+            pool_recycle=_RECYCLE_S,
+            pool_use_lifo=True,
+            connect_args={
+                "application_name": application_name,
+                "connect_timeout": _CONNECT_TIMEOUT_S,
+                "options": _SESSION_OPTIONS,
+            },
+        )
+
+    @asynccontextmanager
+    async def transaction(self, organization_id: UUID | None) -> AsyncIterator[AsyncSession]:
+        """A session in one transaction, set to an organization; commits when the block ends well, else rolls back.
+
+        With None no row of a table under row-level security is visible. Raises Unavailable DEPENDENCY_UNAVAILABLE when the
+        database does not answer, ResourceExhausted when all connections stay busy, InvalidArgument when a value cannot be
+        stored. IntegrityError is left to the repository, which knows what it means.
+        """
+        session = AsyncSession(self._engine, expire_on_commit=False)
+        try:
+            with _translated():
+                await self._begin(session, organization_id)
+                yield session
+                await session.commit()
+        except BaseException:
+            # Even when cancelled: the connection must go back to the pool rolled back.
+            await asyncio.shield(asyncio.ensure_future(_discard(session)))
+            raise
+        await session.close()
+
+    async def _begin(self, session: AsyncSession, organization_id: UUID | None) -> None:
+        tenant = "" if organization_id is None else str(UUID(int=organization_id.int))
+        begin = f"BEGIN; SELECT set_config('hearth.organization_id', '{tenant}', true)"
+        try:
+            await (await session.connection()).exec_driver_sql(begin)
+        except exc.DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            # The pool has dropped every connection as old as this one.
+            await session.rollback()
+            await (await session.connection()).exec_driver_sql(begin)
+
+    async def ping(self) -> None:
+        """Raises Unavailable when the database does not answer."""
+        async with self.transaction(None) as session:
+            await session.execute(sa.text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._engine.dispose()
+
+
+class _translated:
+    """Turns what the driver raises into what the API answers; leaves IntegrityError alone."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, stack: object) -> None:
+        answer = _translate(error)
+        if answer is not None:
+            raise answer from error
+
+
+def _translate(error: BaseException | None) -> DomainError | None:
+    if isinstance(error, exc.TimeoutError):
+        return ResourceExhausted("the server is busy", reason="RATE_LIMITED", retry_after_s=1.0)
+    if isinstance(error, exc.DataError):
+        return InvalidArgument("a value cannot be stored", reason="VALIDATION_FAILED")
+    if not isinstance(error, exc.DBAPIError):
+        return None
+    state = getattr(error.orig, "sqlstate", None) or ""
+    # 08 connection, 53 resources, 57P shutdown or start-up, 55P03 lock and 57014 statement timeout, 40 serialization.
+    retryable = state[:2] in ("08", "40", "53") or state[:3] == "57P" or state in ("55P03", "57014")
+    lost = error.connection_invalidated or (isinstance(error, exc.OperationalError) and not state)
+    if retryable or lost:
+        _log.warning("database does not answer", extra={"sqlstate": state, "error": type(error.orig).__name__})
+        return Unavailable("the database does not answer", reason="DEPENDENCY_UNAVAILABLE", retry_after_s=1.0)
+    return None
+
+
+async def _discard(session: AsyncSession) -> None:
+    try:
+        await session.close()
+    except exc.DBAPIError:
+        await session.invalidate()

@@ -1,0 +1,222 @@
+"""The edge of a server: what surrounds every handler, in one fixed order.
+
+errors → request id and trace → authentication and access → schema → handler under a deadline.
+
+Handlers are wrapped once, when they are registered, instead of by interceptors at each call: what the descriptors say
+is looked up then, and a call costs a few function calls.
+"""
+
+import asyncio
+import inspect
+import logging
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.message import Message
+
+from chassis import validation
+from chassis.auth import TokenVerifier, bearer
+from chassis.callcontext import Call, new_request_id, set_call
+from chassis.errors import DeadlineExceeded, DomainError, Internal, InvalidArgument, not_implemented
+from chassis.idempotency import Replayed
+from chassis.identity import Access, Identity, role_insufficient, set_current
+from chassis.methods import Method
+from chassis.status import to_wire
+
+_log = logging.getLogger("chassis.call")
+
+UNARY_DEADLINE_S = 10.0
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class Edge:
+    """Wraps the handlers of one server. Without a verifier only anonymous methods can be called."""
+
+    def __init__(self, verifier: TokenVerifier | None) -> None:
+        self._verifier = verifier
+
+    def wrap(self, method: Method, handler: Any) -> "grpc.RpcMethodHandler[Any, Any]":
+        """The same handler, behind the edge."""
+        if handler.request_streaming and handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                self._streaming(method, handler.stream_stream, handler.request_deserializer),
+                response_serializer=handler.response_serializer,
+            )
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                self._streaming(method, handler.unary_stream, handler.request_deserializer),
+                response_serializer=handler.response_serializer,
+            )
+        if handler.request_streaming:
+            return grpc.stream_unary_rpc_method_handler(
+                self._unary(method, handler.stream_unary, handler.request_deserializer),
+                response_serializer=_serializer(handler.response_serializer),
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            self._unary(method, handler.unary_unary, handler.request_deserializer),
+            response_serializer=_serializer(handler.response_serializer),
+        )
+
+    def _unary(self, method: Method, behavior: Any, from_string: Any) -> Callable[[Any, Context], Awaitable[Any]]:
+        call = _refuse if _is_generated(behavior) else behavior
+        take = _parse_each if method.streams_requests else _parse_one
+        # A client that uploads takes the time that it takes.
+        default_s = None if method.streams_requests else UNARY_DEADLINE_S
+
+        async def handle(raw: Any, context: Context) -> Any:
+            request: Any = None
+            try:
+                limit_s = await self._enter(method, context, default_s)
+                request = take(from_string, raw)
+                if limit_s is None:
+                    return await call(request, context)
+                return await _limited(call(request, context), limit_s)
+            except Replayed as replayed:
+                return replayed.response
+            except Exception as error:
+                await _abort(context, method, error, request)
+
+        return handle
+
+    def _streaming(self, method: Method, behavior: Any, from_string: Any) -> Callable[[Any, Context], Awaitable[None]]:
+        call = _refuse if _is_generated(behavior) else behavior
+        take = _parse_each if method.streams_requests else _parse_one
+        yields = inspect.isasyncgenfunction(call)
+
+        async def handle(raw: Any, context: Context) -> None:
+            request: Any = None
+            try:
+                await self._enter(method, context, None)
+                request = take(from_string, raw)
+                if not yields:
+                    await call(request, context)
+                    return
+                # Written here rather than yielded to gRPC, so that a cancelled stream closes the handler at once.
+                async with aclosing(call(request, context)) as responses:
+                    async for response in responses:
+                        await context.write(response)
+            except Exception as error:
+                await _abort(context, method, error, request)
+
+        return handle
+
+    async def _enter(self, method: Method, context: Context, default_s: float | None) -> float | None:
+        """Sets the call and its identity. Returns the seconds to enforce here; gRPC enforces a deadline of the client's."""
+        request_id = traceparent = ""
+        authorization: str | bytes | None = None
+        for key, value in context.invocation_metadata() or ():
+            if key == "authorization":
+                authorization = value
+            elif key == "x-request-id":
+                request_id = str(value)
+            elif key == "traceparent":
+                traceparent = str(value)
+        if not _REQUEST_ID.fullmatch(request_id):
+            request_id = new_request_id()
+        given_s = context.time_remaining()
+        # gRPC answers a huge number rather than None for "no deadline" in some versions.
+        limit_s = default_s if given_s is None or given_s > 1e8 else None
+        remaining = limit_s if given_s is None or given_s > 1e8 else given_s
+        deadline = None if remaining is None else time.monotonic() + remaining
+        set_call(Call(method.path, request_id, traceparent, deadline))
+        set_current(await self._identify(method, authorization))
+        return limit_s
+
+    async def _identify(self, method: Method, authorization: str | bytes | None) -> Identity | None:
+        if method.access is Access.ANONYMOUS:
+            return None
+        token = bearer(authorization)
+        if self._verifier is None:
+            raise Internal("this server verifies no tokens", reason="INTERNAL")
+        identity = await self._verifier.verify(token)
+        if not method.access.admits(identity.role):
+            raise role_insufficient(method.access.name)
+        return identity
+
+
+class Registrar:
+    """Stands in for the server when generated `add_…_to_server` functions register, and wraps what they bring."""
+
+    def __init__(self, server: grpc.aio.Server, edge: Edge, service: str, methods: Mapping[str, Method]) -> None:
+        self._server = server
+        self._edge = edge
+        self._service = service
+        self._methods = methods
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: object) -> None:
+        """Ignored: the same handlers come by name through `add_registered_method_handlers`."""
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
+        """Registers the wrapped handlers. Raises ValueError when they are another service's than announced."""
+        if service_name != self._service:
+            raise ValueError(f"{service_name} was registered as {self._service}")
+        wrapped = {name: self._edge.wrap(self._methods[name], handler) for name, handler in method_handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service_name, wrapped),))
+
+
+def _parse_one(from_string: Any, raw: bytes) -> Message:
+    message = validation.parse(from_string, raw)
+    validation.check(message)
+    return message
+
+
+async def _parse_each(from_string: Any, raw: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+    async for one in raw:
+        yield _parse_one(from_string, one)
+
+
+async def _limited(answer: Awaitable[Any], limit_s: float) -> Any:
+    try:
+        async with asyncio.timeout(limit_s) as limit:
+            return await answer
+    except TimeoutError:
+        if limit.expired():
+            raise DeadlineExceeded("the call took too long", reason="DEADLINE_EXCEEDED") from None
+        raise
+
+
+async def _refuse(request: object, context: object) -> None:
+    raise not_implemented("this method")
+
+
+def _is_generated(behavior: Any) -> bool:
+    """Whether a method was left as the generated base class has it."""
+    return getattr(behavior, "__module__", "").endswith("_pb2_grpc")
+
+
+def _serializer(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Lets a stored answer pass as the bytes that it is."""
+    return lambda response: response if isinstance(response, bytes) else serialize(response)
+
+
+async def _abort(context: Context, method: Method, error: Exception, request: object) -> None:
+    """Ends the call with the wire form of an error. Always raises."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    answer = _explain(error, request)
+    if isinstance(answer, Internal) and answer is not error:
+        _log.error("call failed", exc_info=error, extra={"error_id": answer.metadata["error_id"]})
+    else:
+        _log.info("call refused", extra={"code": answer.code, "reason": answer.reason, "detail": answer.message})
+    await context.abort(*to_wire(answer))
+
+
+def _explain(error: Exception, request: object) -> DomainError:
+    if isinstance(error, InvalidArgument) and error.reason == "VALIDATION_FAILED" and not error.field_violations:
+        # The database refused a text; say which field it was.
+        if isinstance(request, Message) and (fields := validation.nul_fields(request)):
+            return InvalidArgument(
+                f"{fields[0].field}: {fields[0].description}", reason=error.reason, field_violations=fields
+            )
+        return error
+    if isinstance(error, DomainError):
+        return error
+    error_id = secrets.token_hex(8)
+    return Internal("internal error", reason="INTERNAL", metadata={"error_id": error_id})

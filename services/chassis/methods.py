@@ -1,0 +1,46 @@
+"""What the descriptors say about each method: who may call it, which messages it takes, whether it streams."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import MethodDescriptor
+from hearth.type.v1 import access_pb2
+
+from chassis.identity import Access
+
+
+class UndeclaredAccess(Exception):
+    """A method of a service has no `hearth.type.v1.access`: nobody decided who may call it, so the server refuses to start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method of a service. `path` is `/package.Service/Method`."""
+
+    path: str
+    access: Access
+    streams_responses: bool
+    streams_requests: bool
+
+
+def methods_of(service: str) -> Mapping[str, Method]:
+    """The methods of a fully-qualified service by name. Its generated module must have been imported.
+
+    Raises UndeclaredAccess naming the methods that lack an access.
+    """
+    descriptor = descriptor_pool.Default().FindServiceByName(service)
+    methods = {method.name: _method(service, method) for method in descriptor.methods}
+    undeclared = [method.path for method in methods.values() if method.access is Access.UNSPECIFIED]
+    if undeclared:
+        raise UndeclaredAccess(f"no (hearth.type.v1.access) on {', '.join(undeclared)}")
+    return methods
+
+
+def _method(service: str, method: MethodDescriptor) -> Method:
+    return Method(
+        path=f"/{service}/{method.name}",
+        access=Access(method.GetOptions().Extensions[access_pb2.access]),
+        streams_responses=method.server_streaming,
+        streams_requests=method.client_streaming,
+    )

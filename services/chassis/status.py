@@ -1,0 +1,101 @@
+"""DomainError ⇄ google.rpc.Status: how errors look on the wire, and how they look to who called."""
+
+from collections.abc import Sequence
+
+import grpc
+from google.protobuf import duration_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from chassis import errors
+
+DOMAIN = "hearth.dev"
+DETAILS_KEY = "grpc-status-details-bin"
+
+Metadata = Sequence[tuple[str, str | bytes]]
+
+_CODES = {code.name: code for code in grpc.StatusCode}
+
+# What an answer without our details means: it came from a proxy, or from gRPC itself.
+_DEFAULT_REASONS = {
+    "UNAVAILABLE": "DEPENDENCY_UNAVAILABLE",
+    "DEADLINE_EXCEEDED": "DEADLINE_EXCEEDED",
+    "UNIMPLEMENTED": "NOT_IMPLEMENTED",
+    "RESOURCE_EXHAUSTED": "RATE_LIMITED",
+    "UNAUTHENTICATED": "TOKEN_INVALID",
+    "PERMISSION_DENIED": "ROLE_INSUFFICIENT",
+    "NOT_FOUND": "RESOURCE_NOT_FOUND",
+    "INVALID_ARGUMENT": "VALIDATION_FAILED",
+}
+
+
+def to_proto(error: errors.DomainError) -> status_pb2.Status:
+    """The error as google.rpc.Status with one ErrorInfo, and BadRequest and RetryInfo where they apply."""
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.message)
+    info = error_details_pb2.ErrorInfo(domain=DOMAIN, reason=error.reason, metadata=error.metadata)
+    status.details.add().Pack(info)
+    if error.field_violations:
+        bad = error_details_pb2.BadRequest()
+        for violation in error.field_violations:
+            bad.field_violations.add(
+                field=violation.field, description=violation.description, reason=violation.rule.upper()
+            )
+        status.details.add().Pack(bad)
+    if error.retry_after_s is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(int(error.retry_after_s * 1e9))
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    return status
+
+
+def to_wire(error: errors.DomainError) -> tuple[grpc.StatusCode, str, Metadata]:
+    """What `context.abort` takes: code, message, trailing metadata."""
+    return _CODES[error.code], error.message, ((DETAILS_KEY, to_proto(error).SerializeToString()),)
+
+
+def from_proto(status: status_pb2.Status) -> errors.DomainError:
+    """The error that a Status stands for. Codes that we never raise become Internal."""
+    name = code_pb2.Code.Name(code_pb2.Code.ValueType(status.code)) if status.code in code_pb2.Code.values() else "UNKNOWN"
+    return _build(name, status.message, status)
+
+
+def from_rpc_error(error: grpc.RpcError) -> errors.DomainError:
+    """The DomainError that another service raised, with its reason and metadata; for the code in clients/.
+
+    CANCELLED becomes Unavailable: our own cancellation arrives as asyncio.CancelledError, so the other side went away.
+    """
+    code: grpc.StatusCode = error.code()
+    status = status_pb2.Status()
+    for key, value in error.trailing_metadata() or ():
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            status.ParseFromString(value)
+    name = "UNAVAILABLE" if code is grpc.StatusCode.CANCELLED else code.name
+    return _build(name, status.message or error.details() or "", status)
+
+
+def _build(code: str, message: str, status: status_pb2.Status) -> errors.DomainError:
+    info = error_details_pb2.ErrorInfo()
+    violations: list[errors.FieldViolation] = []
+    retry_after: float | None = None
+    for detail in status.details:
+        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            detail.Unpack(info)
+        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            bad = error_details_pb2.BadRequest()
+            detail.Unpack(bad)
+            violations = [errors.FieldViolation(v.field, v.description, v.reason.lower()) for v in bad.field_violations]
+        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            retry = error_details_pb2.RetryInfo()
+            detail.Unpack(retry)
+            retry_after = retry.retry_delay.ToNanoseconds() / 1e9
+    kind = errors.BY_CODE.get(code, errors.Internal)
+    if not info.reason and kind in (errors.Unavailable, errors.DeadlineExceeded, errors.Internal):
+        # The text of a proxy or of gRPC names addresses; it is not for our callers.
+        message = {"UNAVAILABLE": "a service that is needed does not answer"}.get(code, "the call took too long")
+        message = "a service that is needed failed" if kind is errors.Internal else message
+    return kind(
+        message,
+        reason=info.reason or _DEFAULT_REASONS.get(code, "INTERNAL"),
+        metadata=dict(info.metadata),
+        field_violations=violations,
+        retry_after_s=retry_after,
+    )
