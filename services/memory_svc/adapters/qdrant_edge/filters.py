@@ -1,0 +1,55 @@
+"""A scope as the engine's filter."""
+
+import uuid
+
+from qdrant_edge import FieldCondition, Filter, MatchAny, MatchValue, RangeFloat
+
+from memory_svc.domain.search import Scope
+
+
+def scope_filter(scope: Scope) -> Filter:
+    """All conditions of the scope. Goes on every list and on the root of every query."""
+    must = [_equals("organization_id", str(scope.organization_id)), _equals("kind", scope.kind.value)]
+    if scope.agent_id is not None:
+        must.append(_equals("agent_id", str(scope.agent_id)))
+    if scope.conversation_id is not None:
+        must.append(_equals("conversation_id", str(scope.conversation_id)))
+    for name, values in (("role", scope.roles), ("tags", scope.tags_any)):
+        if values:
+            must.append(FieldCondition(name, match=MatchAny(list(values))))
+    must.extend(_equals("tags", tag) for tag in scope.tags_all)
+    must.extend(_equals("metadata", term) for term in scope.metadata)
+    if scope.start_time is not None or scope.end_time is not None:
+        start = scope.start_time.timestamp() * 1000 if scope.start_time else None
+        end = scope.end_time.timestamp() * 1000 if scope.end_time else None
+        must.append(FieldCondition("time_ms", range=RangeFloat(gte=start, lt=end)))
+    must_not = [FieldCondition("tags", match=MatchAny(list(scope.tags_none)))] if scope.tags_none else None
+    return Filter(must=[*must], must_not=None if must_not is None else [*must_not])
+
+
+def corpus_filter(scope: Scope) -> Filter:
+    """Over which texts a word's rarity is counted: the agent's where one is named, else the organization's."""
+    must = [_equals("organization_id", str(scope.organization_id)), _equals("kind", scope.kind.value)]
+    if scope.agent_id is not None:
+        must.append(_equals("agent_id", str(scope.agent_id)))
+    return Filter(must=[*must])
+
+
+def chunks_of(organization_id: uuid.UUID, item_id: uuid.UUID, first_chunk: int) -> Filter:
+    """The chunks of one item from `first_chunk` on."""
+    return Filter(
+        must=[
+            _equals("organization_id", str(organization_id)),
+            _equals("item_id", str(item_id)),
+            FieldCondition("chunk", range=RangeFloat(gte=first_chunk)),
+        ]
+    )
+
+
+def older_than(version: int) -> Filter:
+    """Points of a lower version: what an upsert may overwrite."""
+    return Filter(must=[FieldCondition("version", range=RangeFloat(lt=version))])
+
+
+def _equals(name: str, value: str) -> FieldCondition:
+    return FieldCondition(name, match=MatchValue(value))

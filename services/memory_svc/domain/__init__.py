@@ -1,0 +1,1 @@
+"""What memory is: values and pure rules. Imports nothing of ours but the chassis's errors and ids."""

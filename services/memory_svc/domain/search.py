@@ -1,0 +1,101 @@
+"""What a search asks for and what it finds, the same shape for passages and messages."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class MemoryKind(StrEnum):
+    """What kind of memory an indexed item is."""
+
+    PASSAGE = "passage"
+    MESSAGE = "message"
+
+
+class SearchMode(StrEnum):
+    """Which lists a search asks."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    LEXICAL = "lexical"
+
+
+class Signal(StrEnum):
+    """One ranked list, or one term computed after the lists are in."""
+
+    DENSE = "dense"  # cosine of the embeddings
+    LEXICAL = "lexical"  # BM25 over "speaker: text"
+    WINDOW = "window"  # BM25 over the text and what stands around it
+    IDENTIFIER = "identifier"  # share of the query's identifiers that the text holds literally
+
+
+LISTS_OF: Mapping[SearchMode, tuple[Signal, ...]] = {
+    SearchMode.HYBRID: (Signal.DENSE, Signal.LEXICAL, Signal.WINDOW),
+    SearchMode.DENSE: (Signal.DENSE,),
+    SearchMode.LEXICAL: (Signal.LEXICAL, Signal.WINDOW),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What may be found: everything an item must match. The organization is part of it, always.
+
+    Times bound the item's own time: `start_time` inclusive, `end_time` exclusive.
+    """
+
+    organization_id: uuid.UUID
+    kind: MemoryKind
+    agent_id: uuid.UUID | None = None
+    conversation_id: uuid.UUID | None = None
+    roles: tuple[str, ...] = ()
+    tags_any: tuple[str, ...] = ()
+    tags_all: tuple[str, ...] = ()
+    tags_none: tuple[str, ...] = ()
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    # Exact matches, as canonical terms (see `metadata_terms`).
+    metadata: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SignalScore:
+    """One signal's part in a hit: its own score, its rank from 1 (0 = not in that list), and what it added."""
+
+    signal: Signal
+    score: float
+    rank: int
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class RankedItem:
+    """An item found, before its row is read."""
+
+    item_id: uuid.UUID
+    score: float
+    signals: tuple[SignalScore, ...] = ()
+    chunk: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult(Generic[Item]):
+    """A row that was found, with its score, parts, and neighbours in time order where asked for."""
+
+    item: Item
+    score: float
+    signals: tuple[SignalScore, ...] = ()
+    before: tuple[Item, ...] = ()
+    after: tuple[Item, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage(Generic[Item]):
+    """The answer to one search. `degraded` = the vector index did not answer and Postgres alone did."""
+
+    results: tuple[SearchResult[Item], ...] = ()
+    degraded: bool = False

@@ -1,0 +1,1 @@
+"""The roles that the managers need filled, as Protocols."""
