@@ -1,6 +1,6 @@
-"""Generates Python code, type stubs and the descriptor set from the protos.
+"""Generates Python code, type stubs, the descriptor set and docs/errors.md from the protos.
 
-`python protos/generate.py` rewrites `gen/python` and `gen/descriptors.binpb`; with `--check` it changes nothing and exits 1 when
+`python protos/generate.py` rewrites `gen/` and `docs/errors.md`; with `--check` it changes nothing and exits 1 when
 they differ from what the protos say. Code comes from grpcio-tools, stubs from mypy-protobuf.
 """
 
@@ -11,11 +11,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import error_reasons
 import grpc_tools
+from google.protobuf import descriptor_pb2
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent
 GENERATED = ROOT / "gen"
+ERRORS_PAGE = ROOT.parent / "docs" / "errors.md"
 # Installed with googleapis-common-protos; here only so that buf can lint without a network.
 NOT_GENERATED = ("google",)
 
@@ -25,12 +28,15 @@ def main() -> int:
     check = "--check" in sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder) / "gen"
-        generate(fresh)
+        page = generate(fresh)
         if not check:
             shutil.rmtree(GENERATED, ignore_errors=True)
             shutil.copytree(fresh, GENERATED)
+            ERRORS_PAGE.write_text(page)
             return 0
         differing = differences(fresh, GENERATED)
+        if not ERRORS_PAGE.exists() or ERRORS_PAGE.read_text() != page:
+            differing.append("docs/errors.md")
     for name in differing:
         print(f"generated code differs from the protos: {name}", file=sys.stderr)
     if differing:
@@ -38,8 +44,8 @@ def main() -> int:
     return 1 if differing else 0
 
 
-def generate(target: Path) -> None:
-    """Writes `target/python` and `target/descriptors.binpb`."""
+def generate(target: Path) -> str:
+    """Writes `target/python` and `target/descriptors.binpb`; returns the text of docs/errors.md."""
     # protoc finds the plugins of mypy-protobuf on PATH: they are installed beside this interpreter.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     python = target / "python"
@@ -55,17 +61,17 @@ def generate(target: Path) -> None:
     services = [name for name in files if name.endswith("_service.proto")]
     run("--grpc_python_out", python, includes, services)
     run("--mypy_grpc_out=quiet", python, includes, services)
-    code = protoc.main(
-        ["", *includes, "--include_imports", f"--descriptor_set_out={target / 'descriptors.binpb'}", *files]
-    )
-    if code:
-        raise SystemExit(code)
+    run(f"--include_imports --descriptor_set_out={target / 'descriptors.binpb'}", None, includes, files)
+    with tempfile.NamedTemporaryFile() as described:
+        run(f"--include_source_info --descriptor_set_out={described.name}", None, includes, [error_reasons.FILE])
+        return error_reasons.render(descriptor_pb2.FileDescriptorSet.FromString(Path(described.name).read_bytes()))
 
 
-def run(option: str, target: Path, includes: list[str], files: list[str]) -> None:
-    """Runs protoc with one generator."""
-    separator = ":" if "=" in option else "="
-    if code := protoc.main(["", *includes, f"{option}{separator}{target}", *files]):
+def run(options: str, target: Path | None, includes: list[str], files: list[str]) -> None:
+    """Runs protoc; with a target, `options` is that of one generator."""
+    if target is not None:
+        options = f"{options}{':' if '=' in options else '='}{target}"
+    if code := protoc.main(["", *includes, *options.split(), *files]):
         raise SystemExit(code)
 
 
