@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -46,7 +46,7 @@ class Database:
         )
 
     @asynccontextmanager
-    async def transaction(self, organization_id: UUID | None) -> AsyncIterator[AsyncSession]:
+    async def transaction(self, organization_id: UUID | None) -> AsyncGenerator[AsyncSession]:
         """A session in one transaction, set to an organization; commits when the block ends well, else rolls back.
 
         With None no row of a table under row-level security is visible. Raises Unavailable DEPENDENCY_UNAVAILABLE when the
@@ -55,7 +55,7 @@ class Database:
         """
         session = AsyncSession(self._engine, expire_on_commit=False)
         try:
-            with _translated():
+            with _Translated():
                 await self._begin(session, organization_id)
                 yield session
                 await session.commit()
@@ -87,7 +87,7 @@ class Database:
         await self._engine.dispose()
 
 
-class _translated:
+class _Translated:
     """Turns what the driver raises into what the API answers; leaves IntegrityError alone."""
 
     def __enter__(self) -> None:

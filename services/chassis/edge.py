@@ -86,7 +86,7 @@ class Edge:
         return handle
 
     def _streaming(self, method: Method, behavior: Any, from_string: Any) -> Callable[[Any, Context], Awaitable[None]]:
-        call = _refuse if _is_generated(behavior) else behavior
+        call: Any = _refuse if _is_generated(behavior) else behavior
         take = _parse_each if method.streams_requests else _parse_one
         yields = inspect.isasyncgenfunction(call)
 
@@ -120,11 +120,10 @@ class Edge:
                 traceparent = str(value)
         if not _REQUEST_ID.fullmatch(request_id):
             request_id = new_request_id()
-        given_s = context.time_remaining()
-        # gRPC answers a huge number rather than None for "no deadline" in some versions.
-        limit_s = default_s if given_s is None or given_s > 1e8 else None
-        remaining = limit_s if given_s is None or given_s > 1e8 else given_s
-        deadline = None if remaining is None else time.monotonic() + remaining
+        given_s = _time_remaining(context)
+        limit_s = default_s if given_s is None else None
+        remaining_s = limit_s if given_s is None else given_s
+        deadline = None if remaining_s is None else time.monotonic() + remaining_s
         set_call(Call(method.path, request_id, traceparent, deadline))
         set_current(await self._identify(method, authorization))
         return limit_s
@@ -172,9 +171,15 @@ async def _parse_each(from_string: Any, raw: AsyncIterator[bytes]) -> AsyncItera
         yield _parse_one(from_string, one)
 
 
+def _time_remaining(context: Any) -> float | None:
+    """Seconds until the client's deadline, None if it set none (which gRPC's own types do not say)."""
+    return context.time_remaining()
+
+
 async def _limited(answer: Awaitable[Any], limit_s: float) -> Any:
+    limit = asyncio.timeout(limit_s)
     try:
-        async with asyncio.timeout(limit_s) as limit:
+        async with limit:
             return await answer
     except TimeoutError:
         if limit.expired():

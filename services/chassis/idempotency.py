@@ -6,7 +6,7 @@ The answer is stored in the transaction of the effect, so there is never one wit
 import hashlib
 import random
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,7 +72,7 @@ def request_key(message: Message, method: str = "") -> RequestKey | None:
 
 
 @asynccontextmanager
-async def idempotent(session: AsyncSession, organization_id: uuid.UUID, key: RequestKey | None) -> AsyncIterator[Slot]:
+async def idempotent(session: AsyncSession, organization_id: uuid.UUID, key: RequestKey | None) -> AsyncGenerator[Slot]:
     """Claims a request id for the block, in the session's transaction; stores what the block saves.
 
     `slot.replay` holds the first answer if there is one; `raise Replayed(slot.replay)` sends it. A second request that

@@ -1,14 +1,13 @@
 """Who is calling: the identity that a verified token stands for, and how the code of a call finds it."""
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from chassis.errors import PermissionDenied, Unauthenticated
-
 
 # What a service's token holds when it acts for no organization. No row belongs to it.
 NO_ORGANIZATION = UUID(int=0)
@@ -90,7 +89,7 @@ def current_or_none() -> Identity | None:
 
 
 @contextmanager
-def use(identity: Identity) -> Iterator[Identity]:
+def use(identity: Identity) -> Generator[Identity]:
     """Acts as this identity within the block: `current()` and outgoing calls see it."""
     reset = _current.set(identity)
     try:

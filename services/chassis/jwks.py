@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import grpc
 import jwt
-from hearth.user.v1 import token_service_pb2, token_service_pb2_grpc
 
 from chassis.errors import DomainError, Unavailable
 from chassis.status import from_rpc_error
+from hearth.user.v1 import token_service_pb2, token_service_pb2_grpc
 
 _TIMEOUT_S = 5.0
 

@@ -13,7 +13,9 @@ from chassis.identity import current_or_none
 
 # What a log record has of its own; everything else came in through `extra`.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_SECRETS = re.compile(r"hk_[A-Za-z0-9_-]{20,}|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*|(?<=://)[^\s/:@]+:[^\s/@]+(?=@)")
+_SECRETS = re.compile(
+    r"hk_[A-Za-z0-9_-]{20,}|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*|(?<=://)[^\s/:@]+:[^\s/@]+(?=@)"
+)
 
 
 def redact(text: str) -> str:
@@ -45,9 +47,7 @@ class JsonFormatter(logging.Formatter):
         if identity is not None:
             line["organization"] = str(identity.organization_id)
             line["subject"] = identity.subject
-        for name, value in vars(record).items():
-            if name not in _OWN:
-                line[name] = value
+        line.update({name: value for name, value in vars(record).items() if name not in _OWN})
         if record.exc_info and record.exc_info[0] is not None:
             line["stack"] = "".join(traceback.format_exception(*record.exc_info))
         return redact(orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
@@ -62,4 +62,4 @@ def configure(service: str, level: str = "INFO") -> None:
     root.setLevel(level)
     # What these say below WARNING is about each statement or step, some of it with values.
     for noisy in ("sqlalchemy", "alembic", "asyncio", "grpc", "httpx", "nats"):
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

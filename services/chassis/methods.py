@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
-from hearth.type.v1 import access_pb2
 
 from chassis.identity import Access
+from hearth.type.v1 import access_pb2
 
 
 class UndeclaredAccess(Exception):

@@ -40,14 +40,14 @@ def enable_row_level_security(op: Operations, table: str) -> None:
 
 
 def migrate(owner_url: str, script_location: str | Path) -> None:
-    """Brings the database to the newest revision in a folder of Alembic revision files.
+    """Brings the database to the newest Alembic revision in `<script_location>/versions`.
 
     Several may call it at once: one works, the others wait up to two minutes and find nothing to do. Revisions run in one
     transaction: all or none.
     """
     config = Config()
     config.set_main_option("script_location", str(_ENVIRONMENT).replace("%", "%%"))
-    config.set_main_option("version_locations", str(script_location).replace("%", "%%"))
+    config.set_main_option("version_locations", str(Path(script_location) / "versions").replace("%", "%%"))
     config.set_main_option("path_separator", "newline")
     engine = sa.create_engine(sqlalchemy_url(owner_url), poolclass=sa.NullPool, connect_args={"connect_timeout": 10})
     try:

@@ -44,7 +44,9 @@ class PageTokens:
         return orjson.loads(payload)
 
     def _signature(self, fingerprint: bytes, payload: bytes) -> bytes:
-        return hmac.digest(self._secret, len(fingerprint).to_bytes(4) + fingerprint + payload, hashlib.sha256)[:_SIGNATURE_BYTES]
+        return hmac.digest(self._secret, len(fingerprint).to_bytes(4) + fingerprint + payload, hashlib.sha256)[
+            :_SIGNATURE_BYTES
+        ]
 
 
 def fingerprint(request: Message, *scope: object) -> bytes:

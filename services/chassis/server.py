@@ -65,7 +65,10 @@ def run(
     try:
         values = settings()
     except ValidationError as error:
-        wrong = [".".join(str(part) for part in item["loc"]) + ": " + item["msg"] for item in error.errors(include_input=False)]
+        wrong = [
+            ".".join(str(part) for part in item["loc"]) + ": " + item["msg"]
+            for item in error.errors(include_input=False)
+        ]
         _log.critical("settings are wrong: %s", "; ".join(wrong))
         sys.exit(1)
     logs.configure(name, values.log_level)

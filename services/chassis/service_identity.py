@@ -7,12 +7,12 @@ from pathlib import Path
 from uuid import UUID
 
 import grpc
-from hearth.user.v1 import token_service_pb2, token_service_pb2_grpc
 
 from chassis import ids
 from chassis.errors import Unavailable
 from chassis.identity import NO_ORGANIZATION, Identity, Role
 from chassis.status import from_rpc_error
+from hearth.user.v1 import token_service_pb2, token_service_pb2_grpc
 
 _RENEW_BEFORE_S = 60.0
 _MAX_CACHED = 10_000
@@ -32,7 +32,7 @@ class ServiceTokens:
         self._asking: dict[tuple[UUID, str], asyncio.Lock] = {}
 
     async def identity_for(self, organization_id: UUID | None, user: str = "") -> Identity:
-        """This service, acting for an organization; `user` (`user_…`) is who caused it, for the record.
+        """Acts as this service for an organization; `user` (`user_…`) is who caused it, for the record.
 
         None: for no organization, as a stream needs that carries many; such a token reaches no organization's data.
 
@@ -62,7 +62,9 @@ class ServiceTokens:
         organization_id, user = wanted
         request = token_service_pb2.IssueTokenRequest(
             api_key=self._key(),
-            on_behalf_of_organization_id="" if organization_id == NO_ORGANIZATION else ids.encode("org", organization_id),
+            on_behalf_of_organization_id=""
+            if organization_id == NO_ORGANIZATION
+            else ids.encode("org", organization_id),
             on_behalf_of_user_id=user,
         )
         try:

@@ -34,8 +34,8 @@ class ServiceSettings(BaseSettings):
     master_key_file: Path | None = None
     service_key_file: Path | None = None
 
-    token_issuer: str = "hearth"
-    token_audience: str = "hearth"
+    jwt_issuer: str = "hearth"
+    jwt_audience: str = "hearth"
 
     # Seconds that running calls get after SIGTERM.
     shutdown_grace_s: float = Field(default=10.0, ge=0)

@@ -1,6 +1,7 @@
 """DomainError ⇄ google.rpc.Status: how errors look on the wire, and how they look to who called."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 from google.protobuf import duration_pb2
@@ -54,7 +55,9 @@ def to_wire(error: errors.DomainError) -> tuple[grpc.StatusCode, str, Metadata]:
 
 def from_proto(status: status_pb2.Status) -> errors.DomainError:
     """The error that a Status stands for. Codes that we never raise become Internal."""
-    name = code_pb2.Code.Name(code_pb2.Code.ValueType(status.code)) if status.code in code_pb2.Code.values() else "UNKNOWN"
+    name = (
+        code_pb2.Code.Name(code_pb2.Code.ValueType(status.code)) if status.code in code_pb2.Code.values() else "UNKNOWN"
+    )
     return _build(name, status.message, status)
 
 
@@ -65,7 +68,8 @@ def from_rpc_error(error: grpc.RpcError) -> errors.DomainError:
     """
     code: grpc.StatusCode = error.code()
     status = status_pb2.Status()
-    for key, value in error.trailing_metadata() or ():
+    trailing: Any = error.trailing_metadata() or ()
+    for key, value in trailing:
         if key == DETAILS_KEY and isinstance(value, bytes):
             status.ParseFromString(value)
     name = "UNAVAILABLE" if code is grpc.StatusCode.CANCELLED else code.name
@@ -74,19 +78,13 @@ def from_rpc_error(error: grpc.RpcError) -> errors.DomainError:
 
 def _build(code: str, message: str, status: status_pb2.Status) -> errors.DomainError:
     info = error_details_pb2.ErrorInfo()
-    violations: list[errors.FieldViolation] = []
-    retry_after: float | None = None
+    bad = error_details_pb2.BadRequest()
+    retry = error_details_pb2.RetryInfo()
+    has_retry = False
     for detail in status.details:
-        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            detail.Unpack(info)
-        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
-            bad = error_details_pb2.BadRequest()
-            detail.Unpack(bad)
-            violations = [errors.FieldViolation(v.field, v.description, v.reason.lower()) for v in bad.field_violations]
-        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
-            retry = error_details_pb2.RetryInfo()
-            detail.Unpack(retry)
-            retry_after = retry.retry_delay.ToNanoseconds() / 1e9
+        # Unpack leaves a message of another type alone and says so.
+        has_retry |= detail.Unpack(retry)
+        _ = detail.Unpack(info) or detail.Unpack(bad)
     kind = errors.BY_CODE.get(code, errors.Internal)
     if not info.reason and kind in (errors.Unavailable, errors.DeadlineExceeded, errors.Internal):
         # The text of a proxy or of gRPC names addresses; it is not for our callers.
@@ -96,6 +94,8 @@ def _build(code: str, message: str, status: status_pb2.Status) -> errors.DomainE
         message,
         reason=info.reason or _DEFAULT_REASONS.get(code, "INTERNAL"),
         metadata=dict(info.metadata),
-        field_violations=violations,
-        retry_after_s=retry_after,
+        field_violations=[
+            errors.FieldViolation(v.field, v.description, v.reason.lower()) for v in bad.field_violations
+        ],
+        retry_after_s=retry.retry_delay.ToNanoseconds() / 1e9 if has_retry else None,
     )

@@ -31,7 +31,9 @@ def check(message: Message) -> None:
     if not found:
         return
     violations = [
-        FieldViolation(_path(violation.proto.field), violation.proto.message or "is not valid", violation.proto.rule_id or "")
+        FieldViolation(
+            _path(violation.proto.field), violation.proto.message or "is not valid", violation.proto.rule_id or ""
+        )
         for violation in found
     ]
     only_mask = all(violation.field.partition(".")[0] == "update_mask" for violation in violations)
