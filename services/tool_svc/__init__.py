@@ -1,0 +1,1 @@
+"""tool_svc: tools and their versions, schemas from source, sandboxed execution."""

@@ -1,0 +1,1 @@
+"""Implementations of the interfaces that are not repositories: the sandbox, schema reading."""

@@ -1,0 +1,1 @@
+"""Values and pure rules of tool_svc; imports nothing of ours."""
