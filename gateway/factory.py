@@ -1,0 +1,70 @@
+"""The composition root: builds a gateway from its settings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from chassis.auth import JwksFromUserService, TokenVerifier
+from chassis.channels import open_channel
+from chassis.identity import Identity
+from chassis.service_identity import ServiceTokens
+from gateway.calls import GrpcCaller
+from gateway.encoder import FrameEncoder
+from gateway.hub import Hub
+from gateway.origins import OriginPolicy
+from gateway.server import Gateway
+from gateway.session import Services
+from gateway.settings import GatewaySettings
+from gateway.watch import WatchStreams
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A gateway and how to let go of what it holds."""
+
+    gateway: Gateway
+    close: Callable[[], Awaitable[None]]
+
+
+def build(settings: GatewaySettings) -> Built:
+    """Nothing is connected before the first socket needs it. Raises ValueError when a setting is missing."""
+    channels = {
+        domain: open_channel(address)
+        for domain, address in {
+            "user": settings.user_svc_address,
+            "tool": settings.tool_svc_address,
+            "memory": settings.memory_svc_address,
+            "agent": settings.agent_svc_address,
+        }.items()
+        if address
+    }
+    if not {"user", "agent"} <= channels.keys():
+        raise ValueError("HEARTH_USER_SVC_ADDRESS and HEARTH_AGENT_SVC_ADDRESS must be set")
+    if settings.service_key_file is None:
+        raise ValueError("HEARTH_SERVICE_KEY_FILE is not set")
+    tokens = ServiceTokens(channels["user"], settings.service_key_file)
+    verifier = TokenVerifier(
+        JwksFromUserService(channels["user"]), issuer=settings.jwt_issuer, audience=settings.jwt_audience
+    )
+
+    async def own_identity() -> Identity:
+        return await tokens.identity_for(None)
+
+    watches = WatchStreams(channels["agent"], own_identity, FrameEncoder())
+    services = Services(
+        verifier=verifier.verify,
+        caller=GrpcCaller(channels),
+        hub=Hub(watches),
+        clock=time.monotonic,
+        wall=time.time,
+    )
+
+    async def close() -> None:
+        await watches.stop()
+        for channel in channels.values():
+            await channel.close()
+
+    gateway = Gateway(services, OriginPolicy(settings.origins()), max_connections=settings.max_connections)
+    return Built(gateway, close)
