@@ -12,7 +12,7 @@ import jwt
 
 from chassis import ids
 from chassis.errors import DomainError, Unauthenticated, Unavailable
-from chassis.identity import Identity, Role
+from chassis.identity import NO_ORGANIZATION, Identity, Role
 from chassis.jwks import JwksFromUserService
 
 __all__ = ["JwksFromUserService", "JwksSource", "TokenVerifier", "bearer"]
@@ -173,8 +173,8 @@ def _key_id(token: str) -> str:
 
 def _identity(token: str, claims: Mapping[str, Any]) -> Identity:
     try:
-        organization_id: UUID = ids.decode("org", str(claims["org"]))
         role = Role[str(claims["role"])]
+        organization_id = _organization(str(claims["org"]), role)
     except (DomainError, KeyError):
         raise _invalid("the token is not valid") from None
     return Identity(
@@ -186,6 +186,13 @@ def _identity(token: str, claims: Mapping[str, Any]) -> Identity:
         on_behalf_of=str(claims.get("obo") or ""),
         expires_at=float(claims["exp"]),
     )
+
+
+def _organization(claim: str, role: Role) -> UUID:
+    """Only a service may act for no organization."""
+    if not claim and role is Role.SERVICE:
+        return NO_ORGANIZATION
+    return ids.decode("org", claim)
 
 
 def _invalid(message: str) -> Unauthenticated:

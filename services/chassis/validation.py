@@ -22,8 +22,8 @@ def parse(from_string: Callable[[bytes], M], raw: bytes) -> M:
         raise InvalidArgument("the request is not a message of this type", reason="VALIDATION_FAILED") from None
 
 
-def check(message: Message) -> None:
-    """Raises InvalidArgument VALIDATION_FAILED naming every field that breaks a rule of the schema.
+def check(message: Message, prefix: str = "") -> None:
+    """Raises InvalidArgument VALIDATION_FAILED naming every field that breaks a rule of the schema, its path after `prefix`.
 
     UPDATE_MASK_INVALID when it is the update mask alone.
     """
@@ -32,7 +32,9 @@ def check(message: Message) -> None:
         return
     violations = [
         FieldViolation(
-            _path(violation.proto.field), violation.proto.message or "is not valid", violation.proto.rule_id or ""
+            prefix + _path(violation.proto.field),
+            violation.proto.message or "is not valid",
+            violation.proto.rule_id or "",
         )
         for violation in found
     ]

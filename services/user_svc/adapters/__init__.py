@@ -1,0 +1,1 @@
+"""Cryptography: sealing private keys, signing and publishing."""

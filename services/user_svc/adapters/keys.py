@@ -1,0 +1,93 @@
+"""Ed25519 key pairs, sealed with AES-256-GCM, and the JWTs that they sign."""
+
+import base64
+import hashlib
+import os
+from datetime import UTC, datetime
+
+import jwt
+import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from chassis import ids
+from user_svc.domain.token import Claims, SigningKey
+
+_NONCE_BYTES = 12
+
+
+class Ed25519Forge:
+    """A KeyForge. `sealing_key` is 32 bytes derived from the master key."""
+
+    def __init__(self, sealing_key: bytes) -> None:
+        self._seal = AESGCM(sealing_key)
+
+    def make(self) -> SigningKey:
+        private = Ed25519PrivateKey.generate()
+        public = private.public_key().public_bytes_raw()
+        key_id = thumbprint(public)
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = nonce + self._seal.encrypt(nonce, private.private_bytes_raw(), key_id.encode())
+        return SigningKey(key_id, public, sealed, datetime.now(UTC), None)
+
+
+class JwtSigner:
+    """A TokenSigner. Opened private keys stay in this process's memory."""
+
+    def __init__(self, sealing_key: bytes, issuer: str, audience: str) -> None:
+        self._seal = AESGCM(sealing_key)
+        self._issuer = issuer
+        self._audience = audience
+        self._open: dict[str, Ed25519PrivateKey] = {}
+
+    def sign(self, claims: Claims, key: SigningKey) -> str:
+        """A JWT with the claims of this Hearth. Raises ValueError when the key was sealed under another master key."""
+        organization = "" if claims.organization_id is None else ids.encode("org", claims.organization_id)
+        payload = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "sub": claims.subject,
+            "org": organization,
+            "role": claims.role.name,
+            "key": claims.key_id,
+            "iat": int(claims.issue_time.timestamp()),
+            "exp": int(claims.expire_time.timestamp()),
+            "jti": ids.new().hex,
+        }
+        if claims.on_behalf_of:
+            payload["obo"] = claims.on_behalf_of
+        return jwt.encode(payload, self._private(key), algorithm="EdDSA", headers={"kid": key.key_id})
+
+    def _private(self, key: SigningKey) -> Ed25519PrivateKey:
+        private = self._open.get(key.key_id)
+        if private is None:
+            nonce, sealed = key.sealed_private_key[:_NONCE_BYTES], key.sealed_private_key[_NONCE_BYTES:]
+            try:
+                raw = self._seal.decrypt(nonce, sealed, key.key_id.encode())
+            except InvalidTag:
+                raise ValueError("the signing key was sealed under another master key") from None
+            private = self._open[key.key_id] = Ed25519PrivateKey.from_private_bytes(raw)
+        return private
+
+
+def jwk(key: SigningKey) -> dict[str, str]:
+    """The public part as members of a JWK (RFC 7517, RFC 8037)."""
+    return {
+        "kty": "OKP",
+        "crv": "Ed25519",
+        "x": _base64url(key.public_key),
+        "kid": key.key_id,
+        "alg": "EdDSA",
+        "use": "sig",
+    }
+
+
+def thumbprint(public_key: bytes) -> str:
+    """The key's id: its JWK thumbprint (RFC 7638), so that two keys never share one."""
+    members = {"crv": "Ed25519", "kty": "OKP", "x": _base64url(public_key)}
+    return _base64url(hashlib.sha256(orjson.dumps(members)).digest())
+
+
+def _base64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")

@@ -1,0 +1,60 @@
+"""Tokens and the keys that sign them."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from chassis.identity import Role
+
+LIFETIME = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a token says. `organization_id` is None only for a service that acts for none."""
+
+    subject: str
+    organization_id: UUID | None
+    role: Role
+    key_id: str
+    on_behalf_of: str
+    issue_time: datetime
+    expire_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A signed token."""
+
+    token: str = field(repr=False)
+    expire_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHolder:
+    """Whom an API key stands for, if everything about it is in order: see `TokenManager`."""
+
+    organization_id: UUID
+    organization_active: bool
+    key_id: UUID
+    key_expire_time: datetime | None
+    user_id: UUID
+    user_role: Role
+    user_disabled: bool
+
+    def may_work(self, now: datetime) -> bool:
+        """Whether a token may be issued for this key now."""
+        expired = self.key_expire_time is not None and self.key_expire_time <= now
+        return self.organization_active and not self.user_disabled and not expired
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """An Ed25519 key pair. The private part is sealed: only the process that holds the master key can use it."""
+
+    key_id: str
+    public_key: bytes
+    sealed_private_key: bytes = field(repr=False)
+    create_time: datetime
+    # From then on no token that it signed is good any more, None while it is in use.
+    retire_time: datetime | None

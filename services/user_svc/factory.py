@@ -1,0 +1,61 @@
+"""Puts user_svc together. The only file that knows every class."""
+
+from chassis.auth import TokenVerifier
+from chassis.database import Database
+from chassis.pagination import PageTokens
+from chassis.server import Assembly
+from hearth.user.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
+from hearth.user.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
+from hearth.user.v1.organization_service_pb2_grpc import add_OrganizationServiceServicer_to_server
+from hearth.user.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
+from hearth.user.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
+from user_svc.adapters.keys import Ed25519Forge, JwtSigner
+from user_svc.adapters.local_jwks import LocalJwks
+from user_svc.managers.api_key_manager import ApiKeyManager
+from user_svc.managers.bootstrap_manager import BootstrapManager
+from user_svc.managers.organization_manager import OrganizationManager
+from user_svc.managers.signing_key_manager import SigningKeyManager
+from user_svc.managers.token_manager import TokenManager
+from user_svc.managers.user_manager import UserManager
+from user_svc.repositories.unit_of_work import PostgresUnitOfWork
+from user_svc.servicers.api_key_servicer import ApiKeyServicer
+from user_svc.servicers.audit_servicer import AuditServicer
+from user_svc.servicers.organization_servicer import OrganizationServicer
+from user_svc.servicers.token_servicer import TokenServicer
+from user_svc.servicers.user_servicer import UserServicer
+from user_svc.settings import UserSettings
+
+
+async def build(settings: UserSettings) -> Assembly:
+    """Everything that serves, after what the first start needs is there.
+
+    Raises ValueError for settings that cannot be right, DomainError when the database does not answer.
+    """
+    database = Database(
+        settings.database_url.get_secret_value(),
+        application_name="user_svc",
+        pool_size=settings.database_pool_size,
+    )
+    work = PostgresUnitOfWork(database)
+    sealing_key = settings.derived_key("signing-keys")
+    keys = SigningKeyManager(work, Ed25519Forge(sealing_key))
+    signer = JwtSigner(sealing_key, settings.jwt_issuer, settings.jwt_audience)
+    await keys.ensure()
+    await BootstrapManager(work).ensure(settings.bootstrap_admin_key())
+
+    pages = PageTokens(settings.derived_key("page-tokens"))
+    organizations = OrganizationServicer(OrganizationManager(work), pages)
+    users = UserServicer(UserManager(work), pages)
+    api_keys = ApiKeyServicer(ApiKeyManager(work), pages)
+    tokens = TokenServicer(TokenManager(work, keys, signer, settings.service_keys()), keys)
+    return Assembly(
+        servicers=[
+            (add_OrganizationServiceServicer_to_server, organizations, "hearth.user.v1.OrganizationService"),
+            (add_UserServiceServicer_to_server, users, "hearth.user.v1.UserService"),
+            (add_ApiKeyServiceServicer_to_server, api_keys, "hearth.user.v1.ApiKeyService"),
+            (add_TokenServiceServicer_to_server, tokens, "hearth.user.v1.TokenService"),
+            (add_AuditServiceServicer_to_server, AuditServicer(), "hearth.user.v1.AuditService"),
+        ],
+        verifier=TokenVerifier(LocalJwks(keys), settings.jwt_issuer, settings.jwt_audience),
+        closers=[database.close],
+    )

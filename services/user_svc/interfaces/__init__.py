@@ -1,0 +1,1 @@
+"""What managers need, named by role."""

@@ -1,0 +1,135 @@
+"""Where organizations, users, keys live."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from user_svc.domain.api_key import ApiKey
+from user_svc.domain.organization import Organization, OrganizationChange
+from user_svc.domain.token import KeyHolder, SigningKey
+from user_svc.domain.user import User, UserChange
+
+
+class OrganizationRepository(Protocol):
+    """The organizations that the transaction can see: its own, or all in a platform transaction."""
+
+    async def add(self, organization: Organization) -> None:
+        """Raises AlreadyExists NAME_TAKEN."""
+        ...
+
+    async def get(self, organization_id: UUID) -> Organization | None:
+        """One that is not deleted."""
+        ...
+
+    async def get_for_share(self, organization_id: UUID) -> Organization | None:
+        """One that is not deleted, which cannot change until the transaction ends."""
+        ...
+
+    async def get_for_update(self, organization_id: UUID) -> Organization | None:
+        """One, deleted or not, which nobody else can change until the transaction ends."""
+        ...
+
+    async def named(self, name: str) -> Organization | None:
+        """One that is not deleted, by its handle."""
+        ...
+
+    async def page(self, after: UUID | None, limit: int) -> Sequence[Organization]:
+        """Those not deleted, oldest first."""
+        ...
+
+    async def change(self, organization_id: UUID, change: OrganizationChange) -> Organization:
+        """Applies a change to one that was got for update."""
+        ...
+
+    async def delete(self, organization_id: UUID) -> None:
+        """Marks one as deleted."""
+        ...
+
+
+class UserRepository(Protocol):
+    """The users of the transaction's organization."""
+
+    async def add(self, user: User) -> None:
+        """Raises AlreadyExists NAME_TAKEN for its name or e-mail address."""
+        ...
+
+    async def get(self, user_id: UUID) -> User | None:
+        """One that is not deleted."""
+        ...
+
+    async def get_for_update(self, user_id: UUID) -> User | None:
+        """One, deleted or not, which nobody else can change until the transaction ends."""
+        ...
+
+    async def get_for_share(self, user_id: UUID) -> User | None:
+        """One that is not deleted, which cannot change until the transaction ends."""
+        ...
+
+    async def named(self, name: str) -> User | None:
+        """One that is not deleted, by its handle."""
+        ...
+
+    async def page(self, after: UUID | None, limit: int) -> Sequence[User]:
+        """Those not deleted, oldest first."""
+        ...
+
+    async def change(self, user_id: UUID, change: UserChange) -> User:
+        """Applies a change to one that was got for update. Raises AlreadyExists NAME_TAKEN for an e-mail address."""
+        ...
+
+    async def delete(self, user_id: UUID) -> None:
+        """Marks one as deleted."""
+        ...
+
+
+class ApiKeyRepository(Protocol):
+    """The API keys of the transaction's organization."""
+
+    async def add(self, key: ApiKey, secret_hash: bytes) -> None:
+        """Stores a key and makes it findable by the hash of its secret."""
+        ...
+
+    async def get(self, key_id: UUID) -> ApiKey | None:
+        """One, revoked or not."""
+        ...
+
+    async def page(self, user_id: UUID | None, after: UUID | None, limit: int) -> Sequence[ApiKey]:
+        """All, or a user's, oldest first, revoked ones included."""
+        ...
+
+    async def revoke(self, key_id: UUID) -> None:
+        """Makes a key useless; does nothing to one that is."""
+        ...
+
+    async def revoke_all(self, user_id: UUID) -> None:
+        """Makes all keys of a user useless."""
+        ...
+
+    async def has_hash(self, secret_hash: bytes) -> bool:
+        """Whether a key with this secret was ever stored, revoked ones included."""
+        ...
+
+
+class KeyDirectory(Protocol):
+    """Finds whom a secret belongs to, before it is known which organization that is."""
+
+    async def knows(self, secret_hash: bytes) -> bool:
+        """Whether an active key has this secret, in any organization."""
+        ...
+
+    async def holder_of(self, secret_hash: bytes) -> KeyHolder | None:
+        """The user, key and organization behind a secret that is not revoked, None if there is none."""
+        ...
+
+
+class SigningKeyRepository(Protocol):
+    """The keys that sign tokens; they belong to no organization."""
+
+    async def add(self, key: SigningKey) -> None:
+        """Stores a key."""
+        ...
+
+    async def usable(self, now: datetime) -> Sequence[SigningKey]:
+        """Those whose tokens may be good, newest first."""
+        ...

@@ -1,0 +1,113 @@
+"""API keys in PostgreSQL, and the index that finds them by the hash of their secret."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chassis.identity import Role
+from user_svc.domain.api_key import ApiKey
+from user_svc.domain.organization import OrganizationState
+from user_svc.domain.token import KeyHolder
+from user_svc.repositories.tables import api_key_index, organizations, users
+from user_svc.repositories.tables import api_keys as table
+
+_COLUMNS = [table.c[field.name] for field in fields(ApiKey)]
+
+
+class PostgresApiKeys:
+    """An ApiKeyRepository in one transaction, for one organization."""
+
+    def __init__(self, session: AsyncSession, organization_id: UUID) -> None:
+        self._session = session
+        self._organization_id = organization_id
+
+    async def add(self, key: ApiKey, secret_hash: bytes) -> None:
+        await self._session.execute(table.insert().values(secret_hash=secret_hash, **asdict(key)))
+        entry = {"secret_hash": secret_hash, "organization_id": key.organization_id, "key_id": key.id}
+        await self._session.execute(api_key_index.insert().values(entry))
+
+    async def get(self, key_id: UUID) -> ApiKey | None:
+        row = (await self._session.execute(self._all().where(table.c.id == key_id))).one_or_none()
+        return None if row is None else ApiKey(*row)
+
+    async def page(self, user_id: UUID | None, after: UUID | None, limit: int) -> Sequence[ApiKey]:
+        query = self._all().order_by(table.c.id).limit(limit)
+        if user_id is not None:
+            query = query.where(table.c.user_id == user_id)
+        if after is not None:
+            query = query.where(table.c.id > after)
+        return [ApiKey(*row) for row in await self._session.execute(query)]
+
+    async def revoke(self, key_id: UUID) -> None:
+        await self._revoke(table.c.id == key_id)
+
+    async def revoke_all(self, user_id: UUID) -> None:
+        await self._revoke(table.c.user_id == user_id)
+
+    async def has_hash(self, secret_hash: bytes) -> bool:
+        query = self._all().where(table.c.secret_hash == secret_hash)
+        return (await self._session.execute(query)).first() is not None
+
+    async def _revoke(self, which: sa.ColumnElement[bool]) -> None:
+        mine = table.c.organization_id == self._organization_id
+        revoked = (
+            table.update()
+            .where(mine, which, table.c.revoke_time.is_(None))
+            .values(revoke_time=sa.func.now())
+            .returning(table.c.id)
+            .cte("revoked")
+        )
+        # One statement: the key and its way in go together.
+        gone = api_key_index.delete().where(api_key_index.c.key_id.in_(sa.select(revoked.c.id)))
+        await self._session.execute(gone)
+
+    def _all(self) -> sa.Select[Any]:
+        return sa.select(*_COLUMNS).where(table.c.organization_id == self._organization_id)
+
+
+class PostgresKeyDirectory:
+    """A KeyDirectory: finds the organization of a secret, then reads the rest as that organization."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def knows(self, secret_hash: bytes) -> bool:
+        query = sa.select(api_key_index.c.key_id).where(api_key_index.c.secret_hash == secret_hash)
+        return (await self._session.execute(query)).first() is not None
+
+    async def holder_of(self, secret_hash: bytes) -> KeyHolder | None:
+        found = (await self._session.execute(_ENTER_BY_HASH, {"secret_hash": secret_hash})).first()
+        if found is None:
+            return None
+        row = (await self._session.execute(_HOLDER, {"key_id": found.key_id})).first()
+        if row is None:
+            return None
+        return KeyHolder(
+            organization_id=found.organization_id,
+            organization_active=row.state == OrganizationState.ACTIVE,
+            key_id=found.key_id,
+            key_expire_time=row.expire_time,
+            user_id=row.user_id,
+            user_role=Role(row.role),
+            user_disabled=row.disabled,
+        )
+
+
+# Finds the key's organization and sets the transaction to it, in one round trip.
+_ENTER_BY_HASH = sa.select(
+    api_key_index.c.organization_id,
+    api_key_index.c.key_id,
+    sa.func.set_config("hearth.organization_id", sa.cast(api_key_index.c.organization_id, sa.Text), True),
+).where(api_key_index.c.secret_hash == sa.bindparam("secret_hash"))
+
+_HOLDER = (
+    sa.select(organizations.c.state, table.c.expire_time, table.c.user_id, users.c.role, users.c.disabled)
+    .select_from(table)
+    .join(users, users.c.id == table.c.user_id)
+    .join(organizations, organizations.c.id == table.c.organization_id)
+    .where(table.c.id == sa.bindparam("key_id"), table.c.revoke_time.is_(None), users.c.delete_time.is_(None))
+)

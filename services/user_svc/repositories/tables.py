@@ -1,0 +1,71 @@
+"""The tables, as queries see them. Their definition is in migrations/."""
+
+import sqlalchemy as sa
+
+_metadata = sa.MetaData()
+
+
+def _moment(name: str) -> "sa.Column[object]":
+    return sa.Column(name, sa.DateTime(timezone=True))
+
+
+organizations = sa.Table(
+    "organizations",
+    _metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("name", sa.Text),
+    sa.Column("display_name", sa.Text),
+    sa.Column("state", sa.SmallInteger),
+    _moment("create_time"),
+    _moment("update_time"),
+    _moment("delete_time"),
+    sa.Column("version", sa.BigInteger),
+)
+
+users = sa.Table(
+    "users",
+    _metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organization_id", sa.Uuid),
+    sa.Column("name", sa.Text),
+    sa.Column("display_name", sa.Text),
+    sa.Column("email", sa.Text),
+    sa.Column("role", sa.SmallInteger),
+    sa.Column("disabled", sa.Boolean),
+    _moment("create_time"),
+    _moment("update_time"),
+    _moment("delete_time"),
+    sa.Column("version", sa.BigInteger),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    _metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organization_id", sa.Uuid),
+    sa.Column("user_id", sa.Uuid),
+    sa.Column("display_name", sa.Text),
+    sa.Column("hint", sa.Text),
+    sa.Column("secret_hash", sa.LargeBinary),
+    _moment("create_time"),
+    _moment("expire_time"),
+    _moment("revoke_time"),
+)
+
+api_key_index = sa.Table(
+    "api_key_index",
+    _metadata,
+    sa.Column("secret_hash", sa.LargeBinary, primary_key=True),
+    sa.Column("organization_id", sa.Uuid),
+    sa.Column("key_id", sa.Uuid),
+)
+
+signing_keys = sa.Table(
+    "signing_keys",
+    _metadata,
+    sa.Column("key_id", sa.Text, primary_key=True),
+    sa.Column("public_key", sa.LargeBinary),
+    sa.Column("sealed_private_key", sa.LargeBinary),
+    _moment("create_time"),
+    _moment("retire_time"),
+)

@@ -1,0 +1,34 @@
+"""user_svc's own environment variables, beside those of every service."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from chassis.settings import ServiceSettings
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class UserSettings(ServiceSettings):
+    """HEARTH_BOOTSTRAP_ADMIN_KEY_FILE and HEARTH_SERVICE_KEYS_FILE; both are read at start."""
+
+    bootstrap_admin_key_file: Path | None = None
+    service_keys_file: Path | None = None
+
+    def bootstrap_admin_key(self) -> str:
+        """The first administrator's API key; empty when no file is named. Raises OSError when it cannot be read."""
+        return self.bootstrap_admin_key_file.read_text().strip() if self.bootstrap_admin_key_file else ""
+
+    def service_keys(self) -> Mapping[bytes, str]:
+        """SHA-256 of each service's key → the service's name. Raises ValueError naming the variable."""
+        if self.service_keys_file is None:
+            return {}
+        wrong = ValueError('HEARTH_SERVICE_KEYS_FILE must hold {"<service>": "<sha256 of its key, hex>"}')
+        try:
+            content = json.loads(self.service_keys_file.read_text())
+        except json.JSONDecodeError:
+            raise wrong from None
+        if not isinstance(content, dict) or not all(_DIGEST.fullmatch(str(value)) for value in content.values()):
+            raise wrong
+        return {bytes.fromhex(digest): str(name) for name, digest in content.items()}
