@@ -30,7 +30,7 @@ from gateway.protocol import CloseCode
 _log = logging.getLogger(__name__)
 
 SUBSCRIBE_SECONDS: Final = 10.0
-MAX_FRAMES_PER_TICK: Final = 1000
+MAX_FRAMES_PER_TICK: Final = 5000
 _DRAIN_SECONDS: Final = 5.0
 
 
@@ -102,6 +102,9 @@ class Session:
         self._frames += 1
         if self._frames > MAX_FRAMES_PER_TICK:
             self.close(CloseCode.TOO_MANY, f"more than {MAX_FRAMES_PER_TICK} frames a second")
+            return
+        if len(data) > protocol.MAX_INBOUND_BYTES:
+            self.close(CloseCode.TOO_LARGE, f"a frame has at most {protocol.MAX_INBOUND_BYTES} bytes")
             return
         message = protocol.parse(data)
         if isinstance(message, protocol.BadFrame):

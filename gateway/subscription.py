@@ -19,7 +19,7 @@ _MAX_REOPENINGS_WITHOUT_PROGRESS: Final = 5
 
 
 class State(enum.Enum):
-    """PENDING until the watch stands; PAUSED while nothing is followed because the client is behind."""
+    """PENDING until the watch stands first; PAUSED while nothing comes: the client is behind, or the watch opens anew."""
 
     PENDING = enum.auto()
     LIVE = enum.auto()
@@ -103,7 +103,7 @@ class Subscription:
         if self.state is State.LIVE and self._parked:
             self._unpark()
         elif self.state is State.PAUSED:
-            self._resume()
+            self._resume(WINDOW // 2)
 
     def renew(self) -> None:
         """The client's token was replaced."""
@@ -217,11 +217,12 @@ class Subscription:
 
     def _room(self) -> None:
         self._waits_for_room = False
-        self._resume()
+        self._resume(WINDOW - 1)
 
-    def _resume(self) -> None:
-        behind = self._waits_for_room or len(self._unacked) > WINDOW // 2
-        if self.state is State.PAUSED and not behind:
+    def _resume(self, unacked: int) -> None:
+        """Follow again if nothing stands in the way and at most so many events are unacknowledged."""
+        behind = self._waits_for_room or len(self._unacked) > unacked
+        if self.state is State.PAUSED and self._watch is None and not behind:
             self._reopen()
 
     def _reopen(self) -> None:

@@ -69,6 +69,8 @@ class SyncClient:
         """Call back, in the event loop's thread, once the reader has taken half of the queue."""
         with self._lock:
             self._waiting.append(callback)
+        # The reader may have emptied the queue before it could see that somebody waits.
+        self._make_room()
 
     # The reading side.
 
