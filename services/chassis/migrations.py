@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +43,10 @@ def migrate(owner_url: str, script_location: str | Path) -> None:
     Several may call it at once: one works, the others wait up to two minutes and find nothing to do. Revisions run in one
     transaction: all or none.
     """
+    # Imported here: Alembic is 20 MB that a serving process never needs.
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(_ENVIRONMENT).replace("%", "%%"))
     config.set_main_option("version_locations", str(Path(script_location) / "versions").replace("%", "%%"))
