@@ -13,7 +13,6 @@ from typing import Any
 from tool_svc.adapters.sandbox import wire
 from tool_svc.adapters.sandbox.fork_server import Worker, WorkerExit
 from tool_svc.domain.execution import (
-    Cancelled,
     Failed,
     Limit,
     LimitExceeded,

@@ -2,7 +2,10 @@
 
 ENTRY_POINT = "canary"
 
-SOURCE = '''
+# Where confinement was given up by name, only that calls work can be shown: the real one would run a program.
+UNCONFINED_SOURCE = "def canary(): return []"
+
+SOURCE = """
 import os
 import socket
 
@@ -32,4 +35,4 @@ def canary():
     with open("own", "w") as own:
         own.write("x")
     return could
-'''
+"""

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,9 +104,7 @@ class ForkServer:
     def start(self) -> None:
         """Start the process. It is ready when a worker is."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        boot = _BOOT.format(
-            root=str(_SERVICES_ROOT), fd=theirs.fileno(), abi=self._landlock_abi, uid=self._first_uid
-        )
+        boot = _BOOT.format(root=str(_SERVICES_ROOT), fd=theirs.fileno(), abi=self._landlock_abi, uid=self._first_uid)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-X", "utf8", "-c", boot],
@@ -162,7 +160,7 @@ class ForkServer:
             process.kill()
             await asyncio.to_thread(process.wait)
 
-    def _send(self, message: dict[str, object], fds: list[int] | None = None) -> None:
+    def _send(self, message: Mapping[str, object], fds: list[int] | None = None) -> None:
         if self._control is None:
             raise SandboxUnavailable("The sandbox's fork server does not run.")
         try:

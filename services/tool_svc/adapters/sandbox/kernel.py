@@ -26,7 +26,7 @@ def syscall(number: int, *arguments: object) -> int:
 
 
 def prctl(option: int, argument: int) -> None:
-    """prctl(2) with one argument and zeros. Raises OSError."""
+    """Sets one attribute of this process; the call's further arguments are zero. Raises OSError."""
     zero = ctypes.c_ulong(0)
     if _libc.prctl(ctypes.c_int(option), ctypes.c_ulong(argument), zero, zero, zero) != 0:
         code = ctypes.get_errno()

@@ -35,8 +35,11 @@ _ENDING_SLOTS = 16
 
 @dataclass(frozen=True)
 class PoolSettings:
-    """Sizes of a pool. `first_uid`: workers of a root service run as this user id + slot. `unconfined` skips
-    Landlock and seccomp: every tool then has the service's rights."""
+    """Sizes of a pool, and how its workers are held.
+
+    `first_uid`: workers of a root service run as this user id + slot. `unconfined` leaves Landlock and seccomp out:
+    every tool then has the service's rights.
+    """
 
     root: Path
     warm_workers: int = 3
@@ -84,14 +87,15 @@ class SandboxPool:
     async def probe(self) -> None:
         """Run the canary: a tool that tries what no tool may. Raises SandboxUnavailable naming what it could do."""
         limits = ExecutionLimits(wall_time_s=10.0)
-        call = SandboxCall("canary", canary.SOURCE, canary.ENTRY_POINT, {}, limits)
+        source = canary.UNCONFINED_SOURCE if self._settings.unconfined else canary.SOURCE
+        call = SandboxCall("canary", source, canary.ENTRY_POINT, {}, limits)
         last: SandboxEvent | None = None
         async with contextlib.aclosing(self.execute(call)) as events:
             async for event in events:
                 last = event
         if not isinstance(last, Succeeded):
             raise SandboxUnavailable(f"The sandbox's canary did not run: {last}")
-        if last.result_json != "[]" and not self._settings.unconfined:
+        if last.result_json != "[]":
             raise SandboxUnavailable(f"The sandbox does not hold; a tool could: {last.result_json}")
 
     async def stop(self) -> None:

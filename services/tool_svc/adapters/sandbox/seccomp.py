@@ -41,7 +41,7 @@ _ALWAYS = """
     rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait sched_getaffinity sched_yield
     select sendfile set_robust_list set_tid_address setitimer shutdown sigaltstack splice stat statfs statx symlink
     symlinkat sysinfo time times umask uname unlink unlinkat write writev
-""".split()
+"""
 
 # What glibc and musl pass to start a thread; anything else would be a process or a namespace.
 _THREAD_FLAGS = (0x3D0F00, 0x7D0F00)
@@ -51,6 +51,7 @@ _FCNTL_COMMANDS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)
 # TCGETS (isatty), FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
 _IOCTL_REQUESTS = (0x5401, 0x541B, 0x5421, 0x5450, 0x5451)
 _PR_SET_NAME = 15
+_EXTENDED_ATTRIBUTES = ("getxattr", "lgetxattr", "fgetxattr", "listxattr", "llistxattr", "flistxattr")
 _AF_UNIX = 1
 _SOCK_STREAM = 1
 _SOCK_TYPE_MASK = 0xF
@@ -68,7 +69,7 @@ def build(architecture: syscalls.Architecture, own_pid: int) -> bytes:
     ]
     if architecture.foreign_abi_from is not None:
         program += [(_AT_LEAST, 0, 1, architecture.foreign_abi_from), (_RETURN, 0, 0, _KILL_PROCESS)]
-    for name in _ALWAYS:
+    for name in _ALWAYS.split():
         program += _when(architecture, name, [(_RETURN, 0, 0, _ALLOW)])
     for name, body in _conditional(own_pid):
         program += _when(architecture, name, body)
@@ -90,6 +91,8 @@ def _conditional(own_pid: int) -> list[tuple[str, list[_Instruction]]]:
     return [
         # glibc tries clone3 first, whose flags are behind a pointer; ENOSYS makes it use clone.
         ("clone3", [(_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]),
+        # shutil.copy2 asks for extended attributes and understands only that there are none.
+        *((name, [(_RETURN, 0, 0, _ERRNO | errno.ENOTSUP)]) for name in _EXTENDED_ATTRIBUTES),
         ("clone", _zero_high(0) + _low_in(0, _THREAD_FLAGS)),
         ("fcntl", _low_in(1, _FCNTL_COMMANDS)),
         ("ioctl", _low_in(1, _IOCTL_REQUESTS)),

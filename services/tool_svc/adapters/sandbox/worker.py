@@ -6,6 +6,7 @@ Everything after the call is read happens next to hostile code, so nothing here 
 import asyncio
 import contextlib
 import importlib.abc
+import importlib.machinery
 import importlib.util
 import inspect
 import io
@@ -79,7 +80,7 @@ def _outcome(call: dict[str, Any], max_result: int) -> tuple[bytes, bytes]:
 
 def _run(source: str, entry_point: str, arguments: dict[str, Any]) -> Any:
     loader = _SourceLoader(source)
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(_MODULE, loader))
+    module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(_MODULE, loader, origin=_TOOL_FILE))
     sys.modules[_MODULE] = module
     # Lines for tracebacks; no modification time, so that linecache never looks for the file.
     linecache.cache[_TOOL_FILE] = (len(source), None, source.splitlines(keepends=True), _TOOL_FILE)
@@ -94,9 +95,7 @@ def _run(source: str, entry_point: str, arguments: dict[str, Any]) -> Any:
 
 def _encode(result: Any) -> bytes:
     try:
-        text = json.dumps(
-            result, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=binding.to_plain
-        )
+        text = json.dumps(result, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=binding.to_plain)
         return text.encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"the result cannot be written as JSON: {error}") from None

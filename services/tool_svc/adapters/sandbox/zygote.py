@@ -32,7 +32,7 @@ _PREIMPORTED = """
     platform pprint queue random re secrets select shlex shutil signal socket sqlite3 statistics string struct
     subprocess sys tarfile tempfile textwrap threading time timeit tokenize traceback types typing unicodedata
     urllib.error urllib.parse urllib.request uuid warnings weakref xml.etree.ElementTree zipfile zlib zoneinfo
-""".split()
+"""
 
 _FIRST_LIBRARY_FD = 5
 _OWN_FDS_FROM = 40
@@ -67,9 +67,7 @@ def main(control_fd: int, landlock_abi: int, first_uid: int) -> None:
         signal.signal(number, signal.SIG_IGN)  # The service decides when: it closes the control socket.
     library_fds = _preload()
     uid = first_uid if first_uid and confinement.may_change_user() else None
-    readable = [
-        confinement.Readable(_move_up(path.fd), path.rights) for path in confinement.open_readable()
-    ]
+    readable = [confinement.Readable(_move_up(path.fd), path.rights) for path in confinement.open_readable()]
     state = _State(control, landlock_abi, uid, readable, _FIRST_LIBRARY_FD + library_fds)
     gc.collect()
     gc.freeze()
@@ -121,7 +119,7 @@ def _preload() -> int:
     sys.path[:] = by_descriptor.values()
     for module in list(sys.modules.values()):
         _relocate(getattr(module, "__path__", None), by_descriptor)
-    for name in _PREIMPORTED:
+    for name in _PREIMPORTED.split():
         importlib.import_module(name)
     # Fill the finders' folder listings: workers may read the library's files but not list its top folder.
     for folder in sys.path:
@@ -151,6 +149,8 @@ def _handle(state: _State) -> bool:
         data, fds, _flags, _address = socket.recv_fds(state.control, _MAX_MESSAGE, 8)
     except BlockingIOError:
         return True
+    except ConnectionError:  # The service died with messages unread.
+        return False
     if not data:
         return False
     message: dict[str, Any] = json.loads(data)
