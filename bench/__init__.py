@@ -1,0 +1,1 @@
+"""Load benchmarks: each script starts its own stack, prints a table, and with --json FILE writes its figures."""
