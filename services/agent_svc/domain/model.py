@@ -188,7 +188,8 @@ class ModelError(Exception):
     """A model call failed. `str(error)` is a sentence for a person: no key, no stack trace, no raw page of the provider.
 
     ModelError
-    ├── ModelUnavailable    not reachable, 5xx, timeout                     retryable
+    ├── ModelUnavailable    not reachable, 5xx                              retryable
+    │   └── ModelTimeout    silent for too long                             retryable
     ├── ModelRateLimited    429; `retry_after_s` when the provider named it retryable
     ├── ModelProtocolError  garbage, or the stream broke off                retryable
     ├── ModelRejected       the provider refused the request                not retryable
@@ -207,13 +208,17 @@ class ModelError(Exception):
 
 
 class ModelUnavailable(ModelError):
-    """The model server could not be reached, failed, or was silent for too long."""
+    """The model server could not be reached or failed; `retry_after_s` (seconds) when it said when to come back."""
 
     retryable = True
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class ModelTimeout(ModelUnavailable):
+    """The model server was silent for too long. Adapters do not retry this one: the wait was long enough already."""
 
 
 class ModelRateLimited(ModelError):
