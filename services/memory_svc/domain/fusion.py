@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from memory_svc.domain.search import RankedItem, Signal, SignalScore
+from memory_svc.domain.search import Ranked, Signal, SignalScore
 
 Scores: TypeAlias = Mapping[uuid.UUID, float]
 
@@ -37,7 +37,7 @@ def fuse(
     weights: Mapping[Signal, float] = DEFAULT_WEIGHTS,
     *,
     already_scaled: frozenset[Signal] = frozenset({Signal.IDENTIFIER}),
-) -> Sequence[RankedItem]:
+) -> Sequence[Ranked]:
     """The union of the lists, best first. Ties fall to the newer id (ids are time-ordered), so that answers are stable.
 
     `already_scaled` names signals whose scores are shares of 1 by themselves and must not be stretched.
@@ -50,7 +50,7 @@ def fuse(
         for rank, item in enumerate(order, start=1):
             parts.setdefault(item, []).append(SignalScore(signal, scores[item], rank, weight * unit[item]))
     ranked = [
-        RankedItem(item, sum(part.contribution for part in signals), tuple(signals)) for item, signals in parts.items()
+        Ranked(item, sum(part.contribution for part in signals), tuple(signals)) for item, signals in parts.items()
     ]
-    ranked.sort(key=lambda hit: (-hit.score, -hit.item_id.int))
+    ranked.sort(key=lambda hit: (-hit.score, -hit.key.int))
     return ranked

@@ -3,7 +3,9 @@
 import re
 
 # Letters and digits joined by single marks, with at least one digit: ERR-48211-C37, v2.14.3, 10.0.0.1, user_42.
-_IDENTIFIER = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z0-9._:/#-]*\d)[A-Za-z0-9]+(?:[._:/#-][A-Za-z0-9]+)+(?![A-Za-z0-9])")
+_IDENTIFIER = re.compile(
+    r"(?<![A-Za-z0-9])(?=[A-Za-z0-9._:/#-]*\d)[A-Za-z0-9]+(?:[._:/#-][A-Za-z0-9]+)+(?![A-Za-z0-9])"
+)
 # A single run of letters and digits mixed, as in C37 or a1b2c3; plain numbers and words are not identifiers.
 _MIXED = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{4,}(?![A-Za-z0-9])")
 _MARKS = re.compile(r"[._:/#-]")

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
-
-Item = TypeVar("Item")
+from typing import Generic, Protocol, TypeVar
 
 
 class MemoryKind(StrEnum):
@@ -60,6 +58,11 @@ class Scope:
     end_time: datetime | None = None
     # Exact matches, as canonical terms (see `metadata_terms`).
     metadata: tuple[str, ...] = ()
+    # Passages only: what does not hold at this time, or is forgotten by now, is not found.
+    valid_at: datetime | None = None
+    # Messages of this conversation from this seq on are not found; 0 = all may be.
+    exclude_conversation_id: uuid.UUID | None = None
+    exclude_from_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +76,38 @@ class SignalScore:
 
 
 @dataclass(frozen=True, slots=True)
-class RankedItem:
-    """An item found, before its row is read."""
+class Ranked:
+    """Something found by its key (a point of the index, or an item), before its row is read."""
 
-    item_id: uuid.UUID
+    key: uuid.UUID
     score: float
     signals: tuple[SignalScore, ...] = ()
-    chunk: int = 0
+
+
+class Searchable(Protocol):
+    """What passages and messages have in common."""
+
+    @property
+    def id(self) -> uuid.UUID: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def ranked_text(self) -> str: ...
+
+
+Item = TypeVar("Item", bound=Searchable)
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult(Generic[Item]):
-    """A row that was found, with its score, parts, and neighbours in time order where asked for."""
+    """A row that was found, with its score, parts, and neighbours in time order where asked for.
+
+    `chunk` is the part of its text that fitted best, from 0.
+    """
 
     item: Item
     score: float
+    chunk: int = 0
     signals: tuple[SignalScore, ...] = ()
     before: tuple[Item, ...] = ()
     after: tuple[Item, ...] = ()

@@ -31,9 +31,13 @@ class IndexPoint:
     agent_id: uuid.UUID
     time_ms: int
     conversation_id: uuid.UUID | None = None
+    seq: int = 0
     role: str = ""
     tags: tuple[str, ...] = ()
     metadata: tuple[str, ...] = ()
+    valid_from_ms: int | None = None
+    valid_to_ms: int | None = None
+    expire_ms: int | None = None
 
     @property
     def point_id(self) -> uuid.UUID:
@@ -57,6 +61,11 @@ class VectorIndex(Protocol):
 
     Every method raises chassis.errors.Unavailable when the index cannot be reached.
     """
+
+    @property
+    def name(self) -> str:
+        """Names the collection: the embedding model, its dimensions, and the layout of the points."""
+        ...
 
     async def open(self) -> None:
         """Makes the index usable, creating it where absent."""

@@ -44,16 +44,15 @@ class CachedEmbedder:
         self._order = itertools.count()
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedder")
-        self._loaded: EmbeddingModel | None = None
         self._worker: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Loads the model (about half a second) and begins to serve. Raises what loading raises."""
         loop = asyncio.get_running_loop()
-        self._loaded = await loop.run_in_executor(self._thread, self._load)
+        model = await loop.run_in_executor(self._thread, self._load)
         # The first run allocates; nobody should wait for it in a request.
-        await loop.run_in_executor(self._thread, self._loaded.encode, ["warm"])
-        self._worker = asyncio.create_task(self._serve(self._loaded), name="embedder")
+        await loop.run_in_executor(self._thread, model.encode, ["warm"])
+        self._worker = asyncio.create_task(self._serve(model), name="embedder")
 
     async def stop(self) -> None:
         """Fails what still waits and ends the thread."""

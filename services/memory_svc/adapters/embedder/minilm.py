@@ -3,6 +3,7 @@
 import ctypes
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -49,7 +50,7 @@ class MiniLmModel:
         return [row.copy() for row in pooled.astype(np.float32)]
 
 
-def _session_options() -> ort.SessionOptions:
+def _session_options() -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -1,5 +1,6 @@
 """A scope as the engine's filter."""
 
+import time
 import uuid
 
 from qdrant_edge import FieldCondition, Filter, MatchAny, MatchValue, RangeFloat
@@ -23,8 +24,23 @@ def scope_filter(scope: Scope) -> Filter:
         start = scope.start_time.timestamp() * 1000 if scope.start_time else None
         end = scope.end_time.timestamp() * 1000 if scope.end_time else None
         must.append(FieldCondition("time_ms", range=RangeFloat(gte=start, lt=end)))
-    must_not = [FieldCondition("tags", match=MatchAny(list(scope.tags_none)))] if scope.tags_none else None
-    return Filter(must=[*must], must_not=None if must_not is None else [*must_not])
+    return Filter(must=[*must], must_not=[*_exclusions(scope)])
+
+
+def _exclusions(scope: Scope) -> list[FieldCondition | Filter]:
+    must_not: list[FieldCondition | Filter] = []
+    if scope.tags_none:
+        must_not.append(FieldCondition("tags", match=MatchAny(list(scope.tags_none))))
+    if scope.exclude_conversation_id is not None and scope.exclude_from_seq > 0:
+        newest = FieldCondition("seq", range=RangeFloat(gte=scope.exclude_from_seq))
+        must_not.append(Filter(must=[_equals("conversation_id", str(scope.exclude_conversation_id)), newest]))
+    if scope.valid_at is not None:
+        # A point without a bound has no such field and is not excluded by it.
+        at_ms = scope.valid_at.timestamp() * 1000
+        must_not.append(FieldCondition("valid_from_ms", range=RangeFloat(gt=at_ms)))
+        must_not.append(FieldCondition("valid_to_ms", range=RangeFloat(lte=at_ms)))
+        must_not.append(FieldCondition("expire_ms", range=RangeFloat(lte=time.time() * 1000)))
+    return must_not
 
 
 def corpus_filter(scope: Scope) -> Filter:

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from chassis.errors import DomainError, Unavailable
 from qdrant_edge import (
     CountRequest,
     EdgeShard,
@@ -23,6 +22,7 @@ from qdrant_edge import (
 )
 from qdrant_edge import SparseVector as EdgeSparseVector
 
+from chassis.errors import DomainError, Unavailable
 from memory_svc.adapters.qdrant_edge.filters import chunks_of, corpus_filter, older_than, scope_filter
 from memory_svc.adapters.qdrant_edge.shard import open_shard, shard_folder
 from memory_svc.domain.search import Scope, Signal
@@ -46,6 +46,10 @@ class QdrantEdgeIndex:
         self._patience_s = patience_s
         self._shard: EdgeShard | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="qdrant-edge")
+
+    @property
+    def name(self) -> str:
+        return self._folder.name
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
@@ -121,9 +125,16 @@ def _engine_point(point: IndexPoint) -> Point:
     }
     if point.conversation_id is not None:
         payload["conversation_id"] = str(point.conversation_id)
-    for name, values in (("role", point.role), ("tags", list(point.tags)), ("metadata", list(point.metadata))):
-        if values:
-            payload[name] = values
+        payload["seq"] = point.seq
+    optional: dict[str, object] = {
+        "role": point.role,
+        "tags": list(point.tags),
+        "metadata": list(point.metadata),
+        "valid_from_ms": point.valid_from_ms,
+        "valid_to_ms": point.valid_to_ms,
+        "expire_ms": point.expire_ms,
+    }
+    payload |= {name: value for name, value in optional.items() if value not in (None, "", [])}
     vectors = {
         "dense": point.dense.tolist(),
         "lexical": _engine_sparse(point.lexical),

@@ -6,7 +6,6 @@ import shutil
 import time
 from pathlib import Path
 
-from chassis.errors import Unavailable
 from qdrant_edge import (
     Distance,
     EdgeConfig,
@@ -19,6 +18,8 @@ from qdrant_edge import (
     PayloadSchemaType,
     UpdateOperation,
 )
+
+from chassis.errors import Unavailable
 
 # Counts up when vectors or payload change shape: an older folder is then left alone and a new one is filled.
 _LAYOUT = 1
@@ -72,7 +73,7 @@ def _create(folder: Path, dimensions: int) -> EdgeShard:
     shard.update(UpdateOperation.create_field_index("organization_id", KeywordIndexParams(is_tenant=True)))
     for name in _KEYWORDS:
         shard.update(UpdateOperation.create_field_index(name, PayloadSchemaType.Keyword))
-    for name in ("time_ms", "version", "chunk"):
+    for name in ("time_ms", "version", "chunk", "seq", "valid_from_ms", "valid_to_ms", "expire_ms"):
         shard.update(UpdateOperation.create_field_index(name, PayloadSchemaType.Integer))
     shard.flush()
     (folder / _READY).write_text(json.dumps({"layout": _LAYOUT, "dimensions": dimensions}))

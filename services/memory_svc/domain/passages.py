@@ -1,0 +1,112 @@
+"""Passages: archival memory, text that an agent finds by searching."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+
+from chassis.errors import InvalidArgument, invalid_field
+
+MetadataValue: TypeAlias = str | float | bool
+Metadata: TypeAlias = Mapping[str, MetadataValue]
+
+MAX_BATCH = 500
+_MAX_KEYS = 64
+_MAX_METADATA_BYTES = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class PassageDraft:
+    """What a caller says of a passage."""
+
+    text: str
+    tags: tuple[str, ...] = ()
+    metadata: Metadata = field(default_factory=dict[str, MetadataValue])
+    valid_from: datetime | None = None
+    valid_to: datetime | None = None
+    expire_time: datetime | None = None
+    source_message_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One passage. It holds from `valid_from` to `valid_to`, and is forgotten at `expire_time`."""
+
+    id: uuid.UUID
+    organization_id: uuid.UUID
+    agent_id: uuid.UUID
+    text: str
+    tags: tuple[str, ...]
+    metadata: Metadata
+    valid_from: datetime | None
+    valid_to: datetime | None
+    expire_time: datetime | None
+    source_message_ids: tuple[str, ...]
+    near_duplicate_of: uuid.UUID | None
+    version: int
+    create_time: datetime
+    update_time: datetime
+
+    @property
+    def etag(self) -> str:
+        """Changes with every change of the passage."""
+        return str(self.version)
+
+    @property
+    def ranked_text(self) -> str:
+        """What is searched."""
+        return self.text
+
+
+def check_draft(draft: PassageDraft, path: str, now: datetime) -> None:
+    """Raises InvalidArgument naming the field under `path` that breaks a rule."""
+    if not draft.text.strip():
+        raise invalid_field(f"{path}.text", "must not be blank")
+    if draft.valid_from and draft.valid_to and draft.valid_to <= draft.valid_from:
+        raise invalid_field(f"{path}.valid_to_time", "must lie after valid_from_time")
+    if draft.expire_time and draft.expire_time <= now:
+        raise invalid_field(f"{path}.expire_time", "must lie in the future")
+    check_metadata(draft.metadata, f"{path}.metadata")
+
+
+def check_metadata(metadata: Metadata, path: str) -> None:
+    """Raises InvalidArgument where there are too many keys or they are too large."""
+    if len(metadata) > _MAX_KEYS:
+        raise invalid_field(path, f"must have at most {_MAX_KEYS} keys")
+    if len(json.dumps(dict(metadata)).encode()) > _MAX_METADATA_BYTES:
+        raise invalid_field(path, f"must have at most {_MAX_METADATA_BYTES} bytes")
+
+
+def metadata_terms(metadata: Metadata) -> tuple[str, ...]:
+    """Each key with its value as one text, so that equality can be looked up. 3 and 3.0 are the same."""
+    return tuple(json.dumps([key, _canonical(value)], ensure_ascii=False) for key, value in sorted(metadata.items()))
+
+
+def content_hash(text: str) -> bytes:
+    """Equal for exact duplicates: the same text but for space around it."""
+    return hashlib.blake2b(text.strip().encode(), digest_size=16).digest()
+
+
+def consistency_token(position: int) -> str:
+    """What a caller holds to read its own write; opaque to it."""
+    return f"ct1-{position:x}"
+
+
+def consistency_position(token: str) -> int:
+    """The position in a token. Raises InvalidArgument for anything that is not one."""
+    version, _, digits = token.partition("-")
+    if version == "ct1" and 0 < len(digits) <= 16 and all(digit in "0123456789abcdef" for digit in digits):
+        return int(digits, 16)
+    raise invalid_token()
+
+
+def invalid_token() -> InvalidArgument:
+    """The token is not from InsertPassages."""
+    return invalid_field("consistency_token", "is not one that InsertPassages returned")
+
+
+def _canonical(value: MetadataValue) -> MetadataValue | int:
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,81 @@
+"""Puts memory_svc together. The only file that knows every class."""
+
+from chassis.auth import JwksFromUserService, TokenVerifier
+from chassis.channels import open_channel
+from chassis.database import Database
+from chassis.pagination import PageTokens
+from chassis.server import Assembly
+from hearth.memory.internal.v1.context_service_pb2_grpc import add_ContextServiceServicer_to_server
+from hearth.memory.internal.v1.recall_index_service_pb2_grpc import add_RecallIndexServiceServicer_to_server
+from hearth.memory.v1.archival_memory_service_pb2_grpc import add_ArchivalMemoryServiceServicer_to_server
+from hearth.memory.v1.block_service_pb2_grpc import add_BlockServiceServicer_to_server
+from hearth.memory.v1.recall_memory_service_pb2_grpc import add_RecallMemoryServiceServicer_to_server
+from memory_svc.adapters.bm25 import Bm25Encoder
+from memory_svc.adapters.embedder import CachedEmbedder, MiniLmModel
+from memory_svc.adapters.qdrant_edge import QdrantEdgeIndex
+from memory_svc.managers.block_manager import BlockManager
+from memory_svc.managers.context_manager import ContextManager
+from memory_svc.managers.hybrid_search import HybridSearch
+from memory_svc.managers.index_applier import IndexApplier
+from memory_svc.managers.index_documents import IndexDocuments
+from memory_svc.managers.passage_manager import PassageManager
+from memory_svc.managers.recall_manager import RecallManager
+from memory_svc.repositories import SqlUnitOfWork
+from memory_svc.servicers.archival_servicer import ArchivalMemoryServicer
+from memory_svc.servicers.block_servicer import BlockServicer
+from memory_svc.servicers.context_servicer import ContextServicer
+from memory_svc.servicers.recall_servicer import RecallIndexServicer, RecallMemoryServicer
+from memory_svc.settings import MemorySettings
+
+# How many words a turn of a conversation has, and a window of such turns: BM25 scales lengths against it.
+_USUAL_WORDS = 16
+_USUAL_WINDOW_WORDS = 60
+
+
+async def build(settings: MemorySettings) -> Assembly:
+    """Everything that serves, with the embedder loaded and the index open: SERVING means that memory can be used.
+
+    Raises ValueError for settings that cannot be right, DomainError when another process holds the index.
+    """
+    database = Database(
+        settings.database_url.get_secret_value(),
+        application_name="memory_svc",
+        pool_size=settings.database_pool_size,
+    )
+    work = SqlUnitOfWork(database)
+    embedder = CachedEmbedder(
+        MiniLmModel,
+        model=MiniLmModel.name,
+        dimensions=MiniLmModel.dimensions,
+        cache_size=settings.embedding_cache_size,
+    )
+    index = QdrantEdgeIndex(settings.vector_folder(), model=embedder.model, dimensions=embedder.dimensions)
+    await embedder.start()
+    await index.open()
+    words, window_words = Bm25Encoder(_USUAL_WORDS), Bm25Encoder(_USUAL_WINDOW_WORDS)
+
+    applier = IndexApplier(work, index, IndexDocuments(work, index, embedder, words, window_words))
+    searcher = HybridSearch(work, index, embedder, words, applier)
+    recall = RecallManager(work, searcher, applier)
+    pages = PageTokens(settings.derived_key("page-tokens"))
+    users = open_channel(settings.user_svc_address)
+    blocks = BlockServicer(BlockManager(work), pages)
+    archival = ArchivalMemoryServicer(PassageManager(work, searcher, applier), pages)
+    contexts = ContextServicer(ContextManager(work, searcher))
+    internal = "hearth.memory.internal.v1"
+    return Assembly(
+        servicers=[
+            (add_BlockServiceServicer_to_server, blocks, "hearth.memory.v1.BlockService"),
+            (add_ArchivalMemoryServiceServicer_to_server, archival, "hearth.memory.v1.ArchivalMemoryService"),
+            (
+                add_RecallMemoryServiceServicer_to_server,
+                RecallMemoryServicer(recall),
+                "hearth.memory.v1.RecallMemoryService",
+            ),
+            (add_RecallIndexServiceServicer_to_server, RecallIndexServicer(recall), f"{internal}.RecallIndexService"),
+            (add_ContextServiceServicer_to_server, contexts, f"{internal}.ContextService"),
+        ],
+        verifier=TokenVerifier(JwksFromUserService(users), settings.jwt_issuer, settings.jwt_audience),
+        background=[applier],
+        closers=[database.close, users.close, embedder.stop, index.close],
+    )

@@ -1,0 +1,16 @@
+"""The role of what keeps the index in step with the rows, as seen by those who write and search."""
+
+import uuid
+from typing import Protocol
+
+
+class IndexProgress(Protocol):
+    """Knows how far the index is."""
+
+    def poke(self) -> None:
+        """Says that there is work, so that it begins at once."""
+        ...
+
+    async def wait_applied(self, organization_id: uuid.UUID, position: int, timeout_s: float) -> bool:
+        """Waits until all of an organization up to an outbox position is in the index; False when it takes longer."""
+        ...

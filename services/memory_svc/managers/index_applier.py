@@ -1,0 +1,156 @@
+"""Keeps the vector index in step with Postgres: reads the outbox, embeds, and writes points, off every caller's path.
+
+An entry leaves the outbox only after the index has its points, so a process killed at any moment repeats work and
+never loses it. Points carry their row's version: repeating changes nothing.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+from chassis.errors import Unavailable
+from memory_svc.domain.search import MemoryKind
+from memory_svc.interfaces.repositories import OutboxEntry
+from memory_svc.interfaces.unit_of_work import UnitOfWork
+from memory_svc.interfaces.vector_index import VectorIndex
+from memory_svc.managers.index_documents import IndexDocuments
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 64
+_POLL_S = 2.0
+_FIRST_BACKOFF_S = 0.5
+_LONGEST_BACKOFF_S = 10.0
+_POSTPONED_S = 60.0
+
+
+class IndexApplier:
+    """Background work, and the IndexProgress of this process. Several may run: each entry is held by one."""
+
+    def __init__(self, work: UnitOfWork, index: VectorIndex, documents: IndexDocuments) -> None:
+        self._work = work
+        self._index = index
+        self._documents = documents
+        self._poked = asyncio.Event()
+        self._progress = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="index-applier")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def poke(self) -> None:
+        self._poked.set()
+
+    async def wait_applied(self, organization_id: uuid.UUID, position: int, timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        self.poke()
+        while True:
+            progress = self._progress
+            async with self._work.begin(None) as transaction:
+                if await transaction.outbox.is_applied(organization_id, position):
+                    return True
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            # Another replica may be the one that applies it; its progress is only seen by asking again.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(progress.wait(), min(remaining, 0.2))
+
+    async def _run(self) -> None:
+        backoff_s = _FIRST_BACKOFF_S
+        refilled = False
+        while True:
+            try:
+                if not refilled:
+                    await self._refill()
+                    refilled = True
+                if not await self._step():
+                    await self._rest()
+                backoff_s = _FIRST_BACKOFF_S
+            except Exception as error:  # whatever is down comes back; the work is still in the outbox
+                _log.warning("indexing pauses", extra={"error": str(error), "for_s": backoff_s})
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+
+    async def _rest(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._poked.wait(), _POLL_S)
+        self._poked.clear()
+
+    async def _refill(self) -> None:
+        """Queues everything where the index is new or was lost."""
+        empty = await self._index.count() == 0
+        async with self._work.begin(None) as transaction:
+            if not empty and await transaction.outbox.is_filled(self._index.name):
+                return
+            # Cut short, it is done again from the start.
+            await transaction.outbox.set_filled(self._index.name, False)
+            organizations = await transaction.outbox.organizations()
+        queued = 0
+        for organization_id in organizations:
+            async with self._work.begin(organization_id) as transaction:
+                queued += await transaction.outbox.enqueue_everything(organization_id)
+        async with self._work.begin(None) as transaction:
+            await transaction.outbox.set_filled(self._index.name, True)
+        if queued:
+            _log.info("filling the index again", extra={"items": queued, "collection": self._index.name})
+
+    async def _step(self) -> int:
+        """Applies one batch; returns how many entries it took."""
+        async with self._work.begin(None) as transaction:
+            entries = await transaction.outbox.claim(_BATCH)
+            if not entries:
+                return 0
+            try:
+                done = await self._apply(entries)
+                failed: list[OutboxEntry] = []
+            except Unavailable:
+                raise
+            except Exception:
+                _log.warning("a batch could not be indexed: trying its items one by one", exc_info=True)
+                done, failed = await self._apply_singly(entries)
+            await transaction.outbox.remove([entry.id for entry in done])
+            if failed:
+                later = datetime.now(UTC) + timedelta(seconds=_POSTPONED_S)
+                await transaction.outbox.postpone([entry.id for entry in failed], later)
+        self._announce()
+        return len(entries)
+
+    def _announce(self) -> None:
+        """Wakes all who wait for progress now; who waits later waits for the next."""
+        progress, self._progress = self._progress, asyncio.Event()
+        progress.set()
+
+    async def _apply(self, entries: Sequence[OutboxEntry]) -> list[OutboxEntry]:
+        """Returns the entries that are done: all but those left for the next batch because this one is large enough."""
+        groups: dict[tuple[uuid.UUID, MemoryKind], list[OutboxEntry]] = defaultdict(list)
+        for entry in entries:
+            groups[entry.organization_id, entry.kind].append(entry)
+        done: list[OutboxEntry] = []
+        for (organization_id, kind), group in groups.items():
+            handled = await self._documents.refresh(organization_id, kind, {entry.item_id for entry in group})
+            done += [entry for entry in group if entry.item_id in handled]
+        return done
+
+    async def _apply_singly(self, entries: Sequence[OutboxEntry]) -> tuple[list[OutboxEntry], list[OutboxEntry]]:
+        done: list[OutboxEntry] = []
+        failed: list[OutboxEntry] = []
+        for entry in entries:
+            try:
+                done += await self._apply([entry])
+            except Unavailable:
+                raise
+            except Exception:
+                _log.exception("an item cannot be indexed", extra={"item_id": str(entry.item_id)})
+                failed.append(entry)
+        return done, failed

@@ -1,0 +1,209 @@
+"""Makes points of rows: chunks, embeddings, words, and the window around each chunk."""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from memory_svc.domain.chunking import chunks, window
+from memory_svc.domain.messages import RecallMessage
+from memory_svc.domain.passages import Passage, metadata_terms
+from memory_svc.domain.search import MemoryKind, Searchable
+from memory_svc.interfaces.embedder import Embedder, LexicalEncoder, SparseVector, Urgency
+from memory_svc.interfaces.unit_of_work import UnitOfWork
+from memory_svc.interfaces.vector_index import IndexPoint, VectorIndex, point_id
+
+# Embeddings in one batch: about two seconds of work. One item may have more.
+_MOST_CHUNKS = 128
+# So many messages on each side can be part of a window.
+_REACH = 6
+# Messages of one conversation further apart than this are looked at on their own.
+_GAP = 50
+
+Row = TypeVar("Row", bound=Searchable)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """One chunk of a message, in the order of the conversation."""
+
+    message: RecallMessage
+    chunk: int
+    text: str
+
+
+class IndexDocuments:
+    """Brings the points of items up to date with their rows."""
+
+    def __init__(
+        self,
+        work: UnitOfWork,
+        index: VectorIndex,
+        embedder: Embedder,
+        lexical: LexicalEncoder,
+        window_lexical: LexicalEncoder,
+    ) -> None:
+        self._work = work
+        self._index = index
+        self._embedder = embedder
+        self._lexical = lexical
+        self._window_lexical = window_lexical
+
+    async def refresh(
+        self, organization_id: uuid.UUID, kind: MemoryKind, item_ids: Collection[uuid.UUID]
+    ) -> set[uuid.UUID]:
+        """Indexes the items as they are now; those that are gone leave the index and the database.
+
+        Returns the items that it got to: all, unless their texts are so long that some are left for another call.
+        """
+        if kind is MemoryKind.PASSAGE:
+            return await self._refresh_passages(organization_id, item_ids)
+        return await self._refresh_messages(organization_id, item_ids)
+
+    async def _refresh_passages(self, organization_id: uuid.UUID, item_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        async with self._work.begin(organization_id) as transaction:
+            rows = await transaction.passages.for_index(item_ids)
+        taken = _within_budget(rows)
+        points: list[IndexPoint] = []
+        for passage in taken:
+            points += await self._passage_points(passage)
+        await self._index.upsert(points)
+        for passage in taken:
+            if passage.version > 1:
+                count = len(chunks(passage.ranked_text))
+                await self._index.delete_item(organization_id, passage.id, first_chunk=count)
+        gone = set(item_ids) - rows.keys()
+        await self._remove(organization_id, MemoryKind.PASSAGE, gone)
+        return gone | {passage.id for passage in taken}
+
+    async def _passage_points(self, passage: Passage) -> list[IndexPoint]:
+        texts = chunks(passage.ranked_text)
+        vectors = await self._embedder.embed(texts, Urgency.INDEXING)
+        return [
+            IndexPoint(
+                organization_id=passage.organization_id,
+                kind=MemoryKind.PASSAGE,
+                item_id=passage.id,
+                chunk=chunk,
+                version=passage.version,
+                dense=vector,
+                lexical=self._lexical.document(text),
+                window=self._window_lexical.document(window(texts, chunk)),
+                agent_id=passage.agent_id,
+                time_ms=_milliseconds(passage.create_time),
+                tags=passage.tags,
+                metadata=metadata_terms(passage.metadata),
+                valid_from_ms=_optional_milliseconds(passage.valid_from),
+                valid_to_ms=_optional_milliseconds(passage.valid_to),
+                expire_ms=_optional_milliseconds(passage.expire_time),
+            )
+            for chunk, (text, vector) in enumerate(zip(texts, vectors, strict=True))
+        ]
+
+    async def _refresh_messages(self, organization_id: uuid.UUID, item_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        async with self._work.begin(organization_id) as transaction:
+            rows = await transaction.messages.for_index(item_ids)
+        taken = {message.id for message in _within_budget(rows)}
+        for run in _runs([message for message in rows.values() if message.id in taken]):
+            await self._refresh_run(organization_id, run)
+        gone = set(item_ids) - rows.keys()
+        await self._remove(organization_id, MemoryKind.MESSAGE, gone)
+        return gone | taken
+
+    async def _refresh_run(self, organization_id: uuid.UUID, run: Sequence[RecallMessage]) -> None:
+        """Indexes messages that follow each other, and renews the windows of those around them."""
+        low, high = run[0].seq, run[-1].seq
+        async with self._work.begin(organization_id) as transaction:
+            around = await transaction.messages.neighbours(run[0].conversation_id, low, high, _REACH)
+        pieces = [
+            _Piece(message, chunk, text) for message in around for chunk, text in enumerate(chunks(message.ranked_text))
+        ]
+        texts = [piece.text for piece in pieces]
+        mine = {message.id for message in run}
+        new = [at for at, piece in enumerate(pieces) if piece.message.id in mine]
+        vectors = await self._embedder.embed([texts[at] for at in new], Urgency.INDEXING)
+        points = [
+            IndexPoint(
+                organization_id=organization_id,
+                kind=MemoryKind.MESSAGE,
+                item_id=pieces[at].message.id,
+                chunk=pieces[at].chunk,
+                version=pieces[at].message.version,
+                dense=vector,
+                lexical=self._lexical.document(texts[at]),
+                window=self._window(texts, at),
+                agent_id=pieces[at].message.agent_id,
+                time_ms=_milliseconds(pieces[at].message.create_time),
+                conversation_id=pieces[at].message.conversation_id,
+                seq=pieces[at].message.seq,
+                role=pieces[at].message.role,
+            )
+            for at, vector in zip(new, vectors, strict=True)
+        ]
+        await self._index.upsert(points)
+        await self._index.set_windows(self._windows_around(organization_id, pieces, new))
+
+    def _windows_around(
+        self, organization_id: uuid.UUID, pieces: Sequence[_Piece], new: Sequence[int]
+    ) -> Mapping[uuid.UUID, SparseVector]:
+        """The windows of the older messages that now have new neighbours."""
+        texts = [piece.text for piece in pieces]
+        known = set(new)
+        near = {at + step for at in new for step in range(-_REACH, _REACH + 1)} - known
+        return {
+            point_id(organization_id, pieces[at].message.id, pieces[at].chunk): self._window(texts, at)
+            for at in near
+            if 0 <= at < len(pieces)
+        }
+
+    def _window(self, texts: Sequence[str], at: int) -> SparseVector:
+        return self._window_lexical.document(window(texts, at))
+
+    async def _remove(self, organization_id: uuid.UUID, kind: MemoryKind, item_ids: Collection[uuid.UUID]) -> None:
+        """First from the index, then the rows that were kept until now."""
+        if not item_ids:
+            return
+        for item_id in item_ids:
+            await self._index.delete_item(organization_id, item_id)
+        async with self._work.begin(organization_id) as transaction:
+            if kind is MemoryKind.PASSAGE:
+                await transaction.passages.purge(item_ids)
+            else:
+                await transaction.messages.purge(item_ids)
+
+
+def _within_budget(rows: Mapping[uuid.UUID, Row]) -> list[Row]:
+    """As many rows as one batch may embed, at least one."""
+    taken: list[Row] = []
+    total = 0
+    for row in rows.values():
+        total += len(chunks(row.ranked_text))
+        if taken and total > _MOST_CHUNKS:
+            break
+        taken.append(row)
+    return taken
+
+
+def _runs(messages: Sequence[RecallMessage]) -> list[list[RecallMessage]]:
+    """Messages by conversation, in order, split where they are far apart."""
+    by_conversation: dict[uuid.UUID, list[RecallMessage]] = defaultdict(list)
+    for message in sorted(messages, key=lambda message: message.seq):
+        by_conversation[message.conversation_id].append(message)
+    runs: list[list[RecallMessage]] = []
+    for ordered in by_conversation.values():
+        runs.append([])
+        for message in ordered:
+            if runs[-1] and message.seq - runs[-1][-1].seq > _GAP:
+                runs.append([])
+            runs[-1].append(message)
+    return runs
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def _optional_milliseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else _milliseconds(moment)

@@ -1,0 +1,5 @@
+"""Storage in PostgreSQL, the truth about memory."""
+
+from memory_svc.repositories.unit_of_work import SqlUnitOfWork
+
+__all__ = ["SqlUnitOfWork"]
