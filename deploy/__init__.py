@@ -1,0 +1,1 @@
+"""How Hearth runs: the local runner, the Envoy configuration, the image."""
