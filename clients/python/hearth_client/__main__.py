@@ -1,0 +1,5 @@
+"""`python -m hearth_client` is the `hearth` command."""
+
+from hearth_client.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The domain-grouped faces of a client: thin, typed, each over one or two services."""

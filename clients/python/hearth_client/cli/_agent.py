@@ -1,0 +1,126 @@
+"""`hearth agent`."""
+
+import sys
+
+import click
+
+from hearth_client.cli._output import first, note, print_fields, print_json, print_table, shorten, when
+from hearth_client.cli._session import Session, examples, json_option, limit_option, pass_session, read_text
+
+
+@click.group()
+def agent() -> None:
+    """Create, list, show and delete agents."""
+
+
+@agent.command(
+    epilog=examples(
+        "hearth agent create demo",
+        'hearth agent create dm --model openai/gpt-4.1-mini --tool roll_dice --block persona="A fair dungeon master."',
+        "hearth agent create clerk --instructions @clerk.md",
+    )
+)
+@click.argument("name")
+@click.option("--model", default="", help="Model, as `hearth model list` shows it; default: this Hearth's default.")
+@click.option("--instructions", default="", metavar="TEXT", help="System prompt; @FILE reads a file, - standard input.")
+@click.option("--description", default="", help="What it is for.")
+@click.option("--tool", "tools", multiple=True, metavar="TOOL", help="A tool it may call, by name or id. Repeatable.")
+@click.option("--block", "blocks", multiple=True, metavar="LABEL=TEXT", help="A core memory block. Repeatable.")
+@click.option("--tag", "tags", multiple=True, help="A label to find it by. Repeatable.")
+@json_option
+@pass_session
+def create(
+    session: Session,
+    name: str,
+    model: str,
+    instructions: str,
+    description: str,
+    tools: tuple[str, ...],
+    blocks: tuple[str, ...],
+    tags: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Create the agent NAME, with its default conversation and its memory."""
+    made = session.client.agents.create(
+        name,
+        model=model,
+        instructions=read_text(instructions),
+        description=description,
+        tools=tools,
+        blocks=dict(_block(block) for block in blocks),
+        tags=tags,
+    )
+    if as_json:
+        print_json(made)
+        return
+    click.echo(made.id)
+    note(f"created agent {made.name} with model {made.model}; talk to it: hearth chat --agent {made.name}")
+
+
+@agent.command("list", epilog=examples("hearth agent list", "hearth agent list --tag production --json"))
+@click.option("--tag", "tags", multiple=True, help="Only those with this label. Repeatable: with all of them.")
+@click.option("--text", default="", help="Only those with this in their name or description.")
+@limit_option
+@json_option
+@pass_session
+def list_agents(session: Session, tags: tuple[str, ...], text: str, limit: int, as_json: bool) -> None:
+    """List agents, newest first."""
+    agents = first(session.client.agents.list(tags=tags, text=text), limit)
+    if as_json:
+        print_json(agents)
+        return
+    print_table(
+        ("name", "model", "description", "created", "id"),
+        ((a.name, a.model, shorten(a.description), when(a, "create_time"), a.id) for a in agents),
+    )
+
+
+@agent.command(epilog=examples("hearth agent show demo"))
+@click.argument("agent_name", metavar="AGENT")
+@json_option
+@pass_session
+def show(session: Session, agent_name: str, as_json: bool) -> None:
+    """Show AGENT, given by name or id."""
+    found = session.agent(agent_name)
+    if as_json:
+        print_json(found)
+        return
+    settings = ", ".join(f"{field.name}={value}" for field, value in found.settings.ListFields())
+    print_fields(
+        {
+            "name": found.name,
+            "id": found.id,
+            "model": found.model,
+            "description": found.description,
+            "instructions": found.instructions,
+            "tools": ", ".join(found.tool_ids),
+            "tags": ", ".join(found.tags),
+            "settings": settings,
+            "conversation": found.default_conversation_id,
+            "created": when(found, "create_time"),
+            "changed": when(found, "update_time"),
+        }
+    )
+
+
+@agent.command(epilog=examples("hearth agent delete demo --yes"))
+@click.argument("agent_name", metavar="AGENT")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_session
+def delete(session: Session, agent_name: str, yes: bool) -> None:
+    """Delete AGENT, given by name or id, with its conversations and its memory.
+
+    Asks first when it runs in a terminal.
+    """
+    found = session.agent(agent_name)
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Delete agent {found.name} with its conversations and its memory?", abort=True, err=True)
+    session.client.agents.delete(found.id)
+    note(f"deleted agent {found.name} ({found.id})")
+
+
+def _block(text: str) -> tuple[str, str]:
+    label, separator, value = text.partition("=")
+    if not separator:
+        raise click.BadParameter(f"{text!r} is not LABEL=TEXT", param_hint="--block")
+    return label, read_text(value)
