@@ -1,5 +1,5 @@
 """The stack that these tests share."""
 
-from tests.support.fixtures import api, model_server, stack
+from tests.support.fixtures import api, model, model_server, stack
 
-__all__ = ["api", "model_server", "stack"]
+__all__ = ["api", "model", "model_server", "stack"]

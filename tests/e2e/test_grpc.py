@@ -10,9 +10,9 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+
 from hearth.agent.v1 import agent_service_pb2, conversation_service_pb2, run_service_pb2
 from hearth.user.v1 import token_service_pb2
-
 from tests.support.api import Api
 
 
@@ -96,11 +96,15 @@ async def test_no_token_and_no_good_token_are_unauthenticated(api: Api) -> None:
     header, payload, signature = api.token.split(".")
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
     claims["role"] = "PLATFORM_ADMIN"
-    forged = base64.urlsafe_b64encode(json.dumps(claims | {"exp": int(time.time()) + 9999}).encode()).rstrip(b"=").decode()
+    forged = (
+        base64.urlsafe_b64encode(json.dumps(claims | {"exp": int(time.time()) + 9999}).encode()).rstrip(b"=").decode()
+    )
     none = base64.urlsafe_b64encode(b'{"alg":"none","typ":"JWT"}').rstrip(b"=").decode()
     for token in ("", "nonsense", f"{header}.{forged}.{signature}", f"{none}.{payload}."):
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        error = await refusal(api.agents.ListAgents(agent_service_pb2.ListAgentsRequest(), metadata=metadata, timeout=10))
+        error = await refusal(
+            api.agents.ListAgents(agent_service_pb2.ListAgentsRequest(), metadata=metadata, timeout=10)
+        )
         assert error.code() == grpc.StatusCode.UNAUTHENTICATED, token
         assert error.details(), "no reason given"
 

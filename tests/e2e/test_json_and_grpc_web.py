@@ -6,10 +6,10 @@ import struct
 
 import aiohttp
 import pytest
-from hearth.agent.v1 import agent_service_pb2
 
-from tests.support.api import Api
 from deploy.local import Stack
+from hearth.agent.v1 import agent_service_pb2
+from tests.support.api import Api
 
 
 async def curl(*arguments: str) -> tuple[int, str]:
@@ -85,9 +85,10 @@ async def test_grpc_web(stack: Stack, api: Api) -> None:
         "x-grpc-web": "1",
         "authorization": f"Bearer {api.token}",
     }
-    async with aiohttp.ClientSession() as http, http.post(
-        url, data=struct.pack(">BI", 0, len(message)) + message, headers=headers
-    ) as answer:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(url, data=struct.pack(">BI", 0, len(message)) + message, headers=headers) as answer,
+    ):
         assert answer.status == 200
         body = await answer.read()
     flag, size = struct.unpack(">BI", body[:5])

@@ -53,6 +53,10 @@ class Socket:
             if frame["type"] == "end":
                 return seen
 
+    async def closed(self) -> None:
+        """Returns when the server has closed."""
+        await asyncio.shield(self._reader)
+
     async def close(self) -> None:
         """Leaves."""
         await self.connection.close()
@@ -64,7 +68,9 @@ async def connected(stack: Stack, token: str) -> AsyncIterator[Socket]:
     """A socket that has said hello."""
     async with (
         aiohttp.ClientSession() as http,
-        http.ws_connect(f"{stack.url}/v1/socket", protocols=("hearth.v1",), headers={"origin": stack.url}) as connection,
+        http.ws_connect(
+            f"{stack.url}/v1/socket", protocols=("hearth.v1",), headers={"origin": stack.url}
+        ) as connection,
     ):
         assert connection.protocol == "hearth.v1"
         socket = Socket(connection)
@@ -126,10 +132,12 @@ async def test_what_is_wrong_is_said_and_the_socket_lives_on(stack: Stack, api: 
 async def test_a_bad_token_closes_with_4401(stack: Stack) -> None:
     async with (
         aiohttp.ClientSession() as http,
-        http.ws_connect(f"{stack.url}/v1/socket", protocols=("hearth.v1",), headers={"origin": stack.url}) as connection,
+        http.ws_connect(
+            f"{stack.url}/v1/socket", protocols=("hearth.v1",), headers={"origin": stack.url}
+        ) as connection,
     ):
         await connection.send_json({"type": "hello", "id": 1, "token": "nonsense"})
-        while not (message := await connection.receive(timeout=10)).type == aiohttp.WSMsgType.CLOSE:
+        while (message := await connection.receive(timeout=10)).type != aiohttp.WSMsgType.CLOSE:
             assert message.type == aiohttp.WSMsgType.TEXT
         assert message.data == 4401
 
@@ -141,7 +149,7 @@ async def test_a_foreign_origin_closes_with_4403(stack: Stack) -> None:
             f"{stack.url}/v1/socket", protocols=("hearth.v1",), headers={"origin": "https://evil.example"}
         ) as connection,
     ):
-        while not (message := await connection.receive(timeout=10)).type == aiohttp.WSMsgType.CLOSE:
+        while (message := await connection.receive(timeout=10)).type != aiohttp.WSMsgType.CLOSE:
             assert message.type == aiohttp.WSMsgType.TEXT
         assert message.data == 4403
 
@@ -149,6 +157,5 @@ async def test_a_foreign_origin_closes_with_4403(stack: Stack) -> None:
 async def test_a_malformed_frame_closes_with_4400(stack: Stack, api: Api) -> None:
     async with connected(stack, api.token) as socket:
         await socket.connection.send_str("{")
-        while not socket.connection.closed:
-            await asyncio.sleep(0.05)
+        await asyncio.wait_for(socket.closed(), 10)
         assert socket.connection.close_code == 4400

@@ -5,21 +5,30 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from deploy.local import Stack
-from tests.fakes.model_server import ModelServerThread
+from tests.fakes.model_control import ThreadedModelServer
 from tests.support.api import Api
+
+__all__ = ["api", "model", "model_server", "stack"]
 
 
 @pytest.fixture(scope="session")
-def model_server() -> Iterator[ModelServerThread]:
+def model_server() -> Iterator[ThreadedModelServer]:
     """The scripted model server."""
-    with ModelServerThread() as server:
+    with ThreadedModelServer() as server:
         yield server
 
 
+@pytest.fixture
+def model(model_server: ThreadedModelServer) -> Iterator[ThreadedModelServer]:
+    """The scripted model server; what a test scripts is forgotten after it."""
+    yield model_server
+    model_server.reset()
+
+
 @pytest.fixture(scope="session")
-def stack(model_server: ModelServerThread) -> Iterator[Stack]:
+def stack(model_server: ThreadedModelServer) -> Iterator[Stack]:
     """The whole stack, started once. Tests that break processes start their own."""
-    with Stack(env={"HEARTH_OPENAI_BASE_URL": model_server.url, "HEARTH_LOCAL_MODEL": "0"}) as running:
+    with Stack(env=environment(model_server)) as running:
         yield running
 
 
@@ -28,3 +37,8 @@ async def api(stack: Stack) -> AsyncIterator[Api]:
     """A signed-in gRPC client of the session's stack."""
     async with Api(stack.url, stack.api_key) as client:
         yield client
+
+
+def environment(model_server: ThreadedModelServer) -> dict[str, str]:
+    """What a stack is told so that its agents use the scripted model."""
+    return {"HEARTH_OPENAI_BASE_URL": model_server.url, "HEARTH_LOCAL_MODEL": "0"}
