@@ -39,6 +39,11 @@ def clean(text: str) -> str:
     return text if len(text) <= _MAX_REASON else text[: _MAX_REASON - 1].rstrip() + "…"
 
 
+def quoted(payload: bytes) -> str:
+    """The beginning of something unreadable, for a message."""
+    return f"“{clean(payload[:80].decode('utf-8', 'replace'))}”"
+
+
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait as `retry-after-ms` or `Retry-After` (seconds or an HTTP date) say; None without a valid one."""
     value = headers.get("retry-after-ms", "")

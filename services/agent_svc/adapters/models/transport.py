@@ -195,13 +195,6 @@ class Answer:
             raise failures.garbage(self._transport.server, "an answer without end")
         return chunk
 
-    async def read_all(self) -> bytes:
-        """The rest of the body, for servers that do not stream. Raises as `read`."""
-        chunks: list[bytes] = []
-        while chunk := await self.read():
-            chunks.append(chunk)
-        return b"".join(chunks)
-
     def complete(self) -> None:
         """Declare the answer understood to its end: what may follow is of no interest."""
         self._complete = True
