@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,16 +45,19 @@ class Runner:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._asked_to_stop, stop)
         self._changed()
-        try:
-            async with asyncio.TaskGroup() as group:
-                starting = group.create_task(self._start())
-                stopping = group.create_task(stop.wait())
-                await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
-                (stopping if starting.done() else starting).cancel()
-            if not starting.cancelled():
-                await stop.wait()
-        except* StartError as failures:
-            self._failure = str(failures.exceptions[0])
+        starting = asyncio.create_task(self._start())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait([starting])
+        error = None if starting.cancelled() else starting.exception()
+        if error is None:
+            await stopping
+        elif isinstance(error, StartError):
+            self._failure = str(error)
+        else:
+            self._failure = "".join(traceback.format_exception(error))
         if self._failure:
             print(f"\nHearth did not start: {self._failure}", flush=True)
         await self._stop()
