@@ -7,7 +7,7 @@ scope or of another version than the indexed one is dropped, however stale the i
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic
 
@@ -115,7 +115,7 @@ class HybridSearch:
         while True:
             lists = await self._index.search(scope, question.vectors, depth)
             full = any(len(found) == depth for found in lists.values())
-            _merge(lists, scores)
+            _merge(lists, scores, waiting.by_point.keys())
             results = await self._results(shelf, question, fuse(lists), waiting, top_k)
             # Long texts fill a list with their chunks, and stale points are dropped: then look deeper.
             if len(results) >= top_k or not full or depth >= _DEEPEST:
@@ -204,10 +204,13 @@ class HybridSearch:
         return results
 
 
-def _merge(lists: _Lists, pending: _Lists) -> None:
+def _merge(lists: _Lists, pending: _Lists, points: Collection[uuid.UUID]) -> None:
     """Puts what is not indexed yet into the lists, in place of what the index may still have of it."""
     for signal, scores in pending.items():
         known = lists.setdefault(signal, {})
+        # Of meanings only some are compared; the rest keeps the place that it had.
+        for key in scores if signal is Signal.DENSE else points:
+            known.pop(key, None)
         # A share of the words counts like that share of the best that the list has.
         scale = 1.0 if signal is Signal.DENSE else max(known.values(), default=1.0)
         for key, score in scores.items():

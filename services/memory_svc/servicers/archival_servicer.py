@@ -39,7 +39,7 @@ class ArchivalMemoryServicer(ArchivalMemoryServiceServicer):
 
     async def InsertPassages(self, request: pb.InsertPassagesRequest, context: Any) -> pb.InsertPassagesResponse:
         drafts = [draft_from_proto(given, f"passages[{place}]") for place, given in enumerate(request.passages)]
-        once = Once[Inserted](request_key(request), lambda inserted: _inserted(inserted).SerializeToString())
+        once: Once[Inserted] = Once(request_key(request), lambda inserted: _inserted(inserted).SerializeToString())
         agent_id = ids.decode("agent", request.agent_id)
         return _inserted(await self._passages.insert(current().organization_id, agent_id, drafts, author(), once))
 

@@ -31,7 +31,7 @@ class BlockServicer(BlockServiceServicer):
             read_only=request.read_only,
             agent_ids=tuple({ids.decode("agent", text) for text in request.agent_ids}),
         )
-        once = Once[Block](request_key(request), lambda made: _created(made).SerializeToString())
+        once: Once[Block] = Once(request_key(request), lambda made: _created(made).SerializeToString())
         return _created(await self._blocks.create(current().organization_id, draft, Editor(author()), once))
 
     async def GetBlock(self, request: pb.GetBlockRequest, context: Any) -> pb.GetBlockResponse:
@@ -66,7 +66,7 @@ class BlockServicer(BlockServiceServicer):
     async def EditBlock(self, request: pb.EditBlockRequest, context: Any) -> pb.EditBlockResponse:
         agent_id = optional_id("agent", request.editor_agent_id)
         editor = Editor(author(agent_id), request.reason, agent_id)
-        once = Once[Block](request_key(request), lambda block: _edited(block).SerializeToString())
+        once: Once[Block] = Once(request_key(request), lambda block: _edited(block).SerializeToString())
         block = await self._blocks.edit(
             current().organization_id, _which(request), _operation(request), request.etag, editor, once
         )

@@ -1,0 +1,61 @@
+"""Issues tokens for tests and publishes their key the way user_svc does, so that the real verifier is at work."""
+
+import base64
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from chassis import ids
+from chassis.identity import Identity, Role
+from hearth.user.v1 import token_service_pb2 as pb
+from hearth.user.v1.token_service_pb2_grpc import TokenServiceServicer, add_TokenServiceServicer_to_server
+
+
+class Issuer(TokenServiceServicer):
+    """A TokenService with GetJwks only, on a loopback port, in threads of its own."""
+
+    def __init__(self) -> None:
+        self._key = Ed25519PrivateKey.generate()
+        self._server = grpc.server(ThreadPoolExecutor(max_workers=2), options=[("grpc.so_reuseport", 0)])
+        add_TokenServiceServicer_to_server(self, self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop(grace=None).wait()
+
+    def GetJwks(self, request: pb.GetJwksRequest, context: Any) -> pb.GetJwksResponse:
+        x = base64.urlsafe_b64encode(self._key.public_key().public_bytes_raw()).decode().rstrip("=")
+        answer = pb.GetJwksResponse()
+        answer.keys.add(kid="test", kty="OKP", crv="Ed25519", x=x, alg="EdDSA")
+        return answer
+
+    def IssueToken(self, request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "tests sign their own")
+
+    def WhoAmI(self, request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "tests sign their own")
+
+    def identity(self, organization_id: uuid.UUID, role: Role = Role.MEMBER, on_behalf_of: str = "") -> Identity:
+        """A caller with a good token."""
+        subject = (
+            "svc:agent_svc" if role is Role.SERVICE else ids.encode("user", uuid.UUID(int=organization_id.int ^ 1))
+        )
+        claims = {
+            "iss": "hearth",
+            "aud": "hearth",
+            "sub": subject,
+            "org": ids.encode("org", organization_id),
+            "role": role.name,
+            "iat": int(time.time()),
+            "exp": int(time.time()) + 900,
+            "jti": uuid.uuid4().hex,
+            "obo": on_behalf_of,
+        }
+        token = jwt.encode(claims, self._key, algorithm="EdDSA", headers={"kid": "test"})
+        return Identity(organization_id, subject, role, token, on_behalf_of=on_behalf_of)
