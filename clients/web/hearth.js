@@ -98,7 +98,7 @@ class Hearth {
    * A call under way when the connection breaks is sent again if it can do no harm (reads, and what a request id makes
    * idempotent), or else rejected with UNAVAILABLE. While there is no connection it waits, at most `timeoutMs`.
    */
-  call(method, params = {}, { requestId = uuid(), timeoutMs = 10_000 } = {}) {
+  call(method, params = {}, { requestId = newRequestId(), timeoutMs = 10_000 } = {}) {
     const message = { type: "call", method, params, request_id: requestId, timeout_ms: timeoutMs };
     return this.#request(message, { retriable: RETRIABLE.test(method), timeoutMs });
   }
@@ -529,7 +529,8 @@ function deadline() {
   return new HearthError({ code: "DEADLINE_EXCEEDED", reason: "DEADLINE_EXCEEDED", message: "no answer in time" });
 }
 
-function uuid() {
+/** A UUID for `requestId`: the same id with the same call is the same deed. Works on plain http too. */
+export function newRequestId() {
   if (globalThis.crypto?.randomUUID) return crypto.randomUUID();
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;

@@ -307,9 +307,7 @@ class RunServicer(run_service_pb2_grpc.RunServiceServicer):
             for task in [reading, *following.values()]:
                 task.cancel()
 
-    async def _follow(
-        self, one: run_service_pb2.WatchSubscribe, out: asyncio.Queue[run_service_pb2.WatchItem]
-    ) -> None:
+    async def _follow(self, one: run_service_pb2.WatchSubscribe, out: asyncio.Queue[run_service_pb2.WatchItem]) -> None:
         def put(**kind: Any) -> None:
             out.put_nowait(run_service_pb2.WatchItem(subscription=one.subscription, **kind))
 
@@ -456,10 +454,26 @@ class ScriptedHearth:
         verifier = _Verifier(self.world.tokens)
         world = self.world
         servicers = [
-            (token_service_pb2_grpc.add_TokenServiceServicer_to_server, TokenServicer(world), "hearth.user.v1.TokenService"),
-            (agent_service_pb2_grpc.add_AgentServiceServicer_to_server, AgentServicer(world), "hearth.agent.v1.AgentService"),
-            (model_service_pb2_grpc.add_ModelServiceServicer_to_server, ModelServicer(), "hearth.agent.v1.ModelService"),
-            (block_service_pb2_grpc.add_BlockServiceServicer_to_server, BlockServicer(world), "hearth.memory.v1.BlockService"),
+            (
+                token_service_pb2_grpc.add_TokenServiceServicer_to_server,
+                TokenServicer(world),
+                "hearth.user.v1.TokenService",
+            ),
+            (
+                agent_service_pb2_grpc.add_AgentServiceServicer_to_server,
+                AgentServicer(world),
+                "hearth.agent.v1.AgentService",
+            ),
+            (
+                model_service_pb2_grpc.add_ModelServiceServicer_to_server,
+                ModelServicer(),
+                "hearth.agent.v1.ModelService",
+            ),
+            (
+                block_service_pb2_grpc.add_BlockServiceServicer_to_server,
+                BlockServicer(world),
+                "hearth.memory.v1.BlockService",
+            ),
             (
                 conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server,
                 ConversationServicer(world),
