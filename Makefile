@@ -75,7 +75,7 @@ browser:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
 	else echo "The tests of the page need Chromium: install the package chromium (apt-get install chromium)" >&2; exit 1; fi
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED):
 	@if [ -z "$(PYTHON)" ]; then echo "Hearth needs Python 3.11 or newer" >&2; exit 1; fi
 	@echo "Installing into $(VENV) (once per requirements.lock)"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
