@@ -1,0 +1,138 @@
+"""JSON Schemas that callers give, and arguments checked against schemas: both may be hostile.
+
+A schema never makes this process fetch anything, run a regular expression of a tenant's (`pattern` is for the model's
+eyes; such an expression can take for ever), or work without end: keywords evaluated are counted.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+import jsonschema
+import jsonschema.validators
+import referencing
+import referencing.exceptions
+from jsonschema import Draft202012Validator
+
+from chassis.errors import FieldViolation, InvalidArgument
+
+MAX_SCHEMA_BYTES = 64 * 1024
+_MAX_STEPS = 50_000
+_MAX_VIOLATIONS = 10
+_MAX_MESSAGE = 300
+_PROPERTY_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+_NOT_EVALUATED = {"pattern", "patternProperties", "$dynamicRef", "uniqueItems"}
+
+_steps: ContextVar[int] = ContextVar("steps", default=0)
+
+
+class _TooMuchWork(Exception):
+    """The schema asks for more work than an honest one needs."""
+
+
+def check_parameters(schema: Mapping[str, Any]) -> None:
+    """Whether a schema can be a tool's `parameters`. Raises InvalidArgument TOOL_SCHEMA_INVALID naming the place."""
+    if schema.get("type") != "object":
+        raise _schema_invalid("$.type", 'must be "object": arguments are given by name')
+    if len(json.dumps(schema)) > MAX_SCHEMA_BYTES:
+        raise _schema_invalid("$", f"must be at most {MAX_SCHEMA_BYTES} bytes of JSON")
+    try:
+        Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise _schema_invalid(error.json_path, _short(error.message)) from None
+    except RecursionError:
+        raise _schema_invalid("$", "is nested too deeply") from None
+    for name in schema.get("properties", {}):
+        if not _PROPERTY_NAME.fullmatch(name):
+            raise _schema_invalid("$.properties", f"{_short(repr(name))} is no name that model providers accept")
+    for reference in _references(schema):
+        if not reference.startswith("#"):
+            raise _schema_invalid("$", f"the reference {_short(repr(reference))} leaves the schema")
+
+
+def check_arguments(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+    """Whether arguments fit a schema. Raises InvalidArgument TOOL_ARGUMENTS_INVALID with a violation for each place."""
+    _steps.set(0)
+    validator = _Validator(schema, registry=referencing.Registry())
+    violations: list[FieldViolation] = []
+    try:
+        for error in validator.iter_errors(arguments):
+            path = "arguments" + error.json_path.removeprefix("$")
+            violations.append(FieldViolation(path, _short(error.message)))
+            if len(violations) >= _MAX_VIOLATIONS:
+                break
+    except (_TooMuchWork, RecursionError):
+        violations = [FieldViolation("arguments", "the tool's schema is too complex to check these arguments against")]
+    except referencing.exceptions.Unresolvable:
+        violations = [FieldViolation("arguments", "the tool's schema refers to something that it does not hold")]
+    if violations:
+        first = violations[0]
+        raise InvalidArgument(
+            f"{first.field}: {first.description}",
+            reason="TOOL_ARGUMENTS_INVALID",
+            field_violations=violations,
+        )
+
+
+# A keyword's check: validator, the keyword's value, what is checked, the whole schema.
+_Keyword = Callable[[Any, Any, Any, Any], Any]
+
+
+def _counted(keyword: _Keyword) -> _Keyword:
+    def evaluate(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
+        steps = _steps.get() + 1
+        if steps > _MAX_STEPS:
+            raise _TooMuchWork
+        _steps.set(steps)
+        return keyword(validator, value, instance, schema)
+
+    return evaluate
+
+
+def _unique_items(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[jsonschema.ValidationError]:
+    """As the standard says, in linear time."""
+    if value is True and isinstance(instance, list):
+        seen = {json.dumps(item, sort_keys=True) for item in instance}
+        if len(seen) != len(instance):
+            yield jsonschema.ValidationError("has items that are equal")
+
+
+def _keywords() -> dict[str, _Keyword]:
+    known: dict[str, _Keyword] = dict(Draft202012Validator.VALIDATORS)
+    kept = {name: keyword for name, keyword in known.items() if name not in _NOT_EVALUATED}
+    return {name: _counted(keyword) for name, keyword in {**kept, "uniqueItems": _unique_items}.items()}
+
+
+_Validator = jsonschema.validators.create(
+    meta_schema=Draft202012Validator.META_SCHEMA,
+    validators=_keywords(),
+    type_checker=Draft202012Validator.TYPE_CHECKER,
+)
+
+
+def _references(schema: Any) -> Iterator[str]:
+    """Every `$ref`-like value and every `$id`, which would give references another base."""
+    pending = [schema]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, Mapping):
+            for key, value in node.items():
+                if key in ("$ref", "$dynamicRef", "$recursiveRef", "$id") and isinstance(value, str):
+                    yield value
+                pending.append(value)
+        elif isinstance(node, list):
+            pending += node
+
+
+def _schema_invalid(path: str, problem: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"parameters{path.removeprefix('$')}: {problem}",
+        reason="TOOL_SCHEMA_INVALID",
+        field_violations=(FieldViolation("parameters" + path.removeprefix("$"), problem),),
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_MESSAGE else text[: _MAX_MESSAGE - 1] + "…"

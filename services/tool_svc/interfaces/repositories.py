@@ -1,0 +1,55 @@
+"""Where tools live."""
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+from tool_svc.domain.tool import Tool, ToolContent, ToolFilter, ToolKind, ToolVersion
+
+
+class ToolRepository(Protocol):
+    """The tools of the transaction's organization. Every change adds a version, in the same transaction."""
+
+    async def add(self, tool_id: UUID, name: str, kind: ToolKind, content: ToolContent, author: str) -> Tool:
+        """A new tool, version 1. Raises AlreadyExists NAME_TAKEN."""
+        ...
+
+    async def put(self, tool_id: UUID, name: str, kind: ToolKind, content: ToolContent, author: str) -> Tool:
+        """The tool of this name with this content: made (then it has `tool_id`), changed, or found to be so already."""
+        ...
+
+    async def get(self, tool_id: UUID) -> Tool | None:
+        """One that is not deleted."""
+        ...
+
+    async def named(self, name: str) -> Tool | None:
+        """One that is not deleted, by its name."""
+        ...
+
+    async def get_for_update(self, tool_id: UUID) -> Tool | None:
+        """One that is not deleted, which nobody else can change until the transaction ends."""
+        ...
+
+    async def exists(self, tool_id: UUID) -> bool:
+        """Whether there is such a tool, or was."""
+        ...
+
+    async def page(self, which: ToolFilter, after_name: str | None, limit: int) -> Sequence[Tool]:
+        """Tools by name. Fewer than `limit` when their sources are large; at least one if there is any."""
+        ...
+
+    async def change(self, tool_id: UUID, content: ToolContent, author: str) -> Tool:
+        """A new version of one that was got for update."""
+        ...
+
+    async def delete(self, tool_id: UUID) -> None:
+        """Marks one as deleted; its name is free again."""
+        ...
+
+    async def version(self, tool: Tool, version: int) -> Tool | None:
+        """A tool as it was at a version."""
+        ...
+
+    async def versions(self, tool: Tool, before: int | None, limit: int) -> Sequence[ToolVersion]:
+        """Versions, newest first. Fewer than `limit` when their sources are large; at least one if there is any."""
+        ...

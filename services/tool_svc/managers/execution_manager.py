@@ -1,0 +1,171 @@
+"""Calls of tools: arguments checked, run in the sandbox, ended as a result whatever the tool does."""
+
+import asyncio
+import contextlib
+import json
+import time
+import uuid
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from chassis import ids
+from chassis.errors import ResourceExhausted, Unavailable, not_found
+from chassis.identity import Identity
+from tool_svc.domain import json_schema
+from tool_svc.domain.execution import (
+    Cancelled,
+    ExecutionLimits,
+    Failed,
+    Limit,
+    LimitExceeded,
+    Outcome,
+    OutputChunk,
+    SandboxCall,
+    Succeeded,
+)
+from tool_svc.domain.tool import Tool
+from tool_svc.interfaces.sandbox import Sandbox, SandboxBusy, SandboxUnavailable
+from tool_svc.interfaces.unit_of_work import UnitOfWork
+from tool_svc.managers.tool_manager import require, require_named
+
+_MAX_RESULT_DEPTH = 30
+
+
+class ExecutionState(IntEnum):
+    """How a call ended. Numbers as in hearth.tool.v1.ToolExecutionState."""
+
+    SUCCEEDED = 1
+    FAILED = 2
+    TIMED_OUT = 3
+    KILLED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """What to run: a tool by id or name, at a version (0: the newest), with JSON arguments."""
+
+    tool: uuid.UUID | str
+    version: int
+    arguments: Mapping[str, Any]
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionResult:
+    """How a call ended. `value` is JSON and untrusted; `text` is what a model sees of it."""
+
+    state: ExecutionState
+    tool_version: int
+    duration_ms: int
+    output_truncated: bool
+    value: Any = None
+    text: str = ""
+    error: Failed | None = None
+
+
+class ExecutionManager:
+    """Business rules of calls. `ceiling` is what the operator allows any tool."""
+
+    def __init__(self, unit_of_work: UnitOfWork, sandbox: Sandbox, ceiling: ExecutionLimits) -> None:
+        self._work = unit_of_work
+        self._sandbox = sandbox
+        self._ceiling = ceiling
+
+    async def execute(self, caller: Identity, call: ToolCall) -> AsyncGenerator[OutputChunk | ExecutionResult]:
+        """Output as it comes, then one result. Closing the generator ends the tool at once.
+
+        Raises NotFound, InvalidArgument TOOL_ARGUMENTS_INVALID, ResourceExhausted RATE_LIMITED, Unavailable; all
+        before the tool runs.
+        """
+        tool = await self._load(caller, call)
+        await asyncio.to_thread(json_schema.check_arguments, tool.content.parameters, call.arguments)
+        sandbox_call = SandboxCall(
+            call_id=str(ids.new()),
+            source=tool.content.source_code,
+            entry_point=tool.content.entry_point,
+            arguments=call.arguments,
+            limits=tool.content.settings.limits(self._ceiling),
+            environment={"HEARTH_REQUEST_ID": call.request_id} if call.request_id else {},
+        )
+        started = time.monotonic()
+        truncated = False
+        try:
+            async with contextlib.aclosing(self._sandbox.execute(sandbox_call)) as events:
+                async for event in events:
+                    if isinstance(event, OutputChunk):
+                        truncated = truncated or event.truncated
+                        yield event
+                    else:
+                        yield _result(tool, event, started, truncated)
+        except SandboxBusy as busy:
+            message = "as many tools run as this server allows"
+            raise ResourceExhausted(message, reason="RATE_LIMITED", retry_after_s=busy.retry_after_s) from None
+        except SandboxUnavailable as error:
+            raise Unavailable("the sandbox does not answer", reason="DEPENDENCY_UNAVAILABLE") from error
+
+    async def _load(self, caller: Identity, call: ToolCall) -> Tool:
+        async with self._work.of(caller.organization_id) as work:
+            if isinstance(call.tool, str):
+                tool = require_named(await work.tools.named(call.tool), call.tool)
+            else:
+                tool = require(await work.tools.get(call.tool), call.tool)
+            if call.version in (0, tool.version):
+                return tool
+            version = await work.tools.version(tool, call.version)
+        if version is None:
+            raise not_found("version", f"{call.version} of {ids.encode('tool', tool.id)}")
+        return version
+
+
+def _result(tool: Tool, outcome: Outcome, started: float, truncated: bool) -> ExecutionResult:
+    duration_ms = round((time.monotonic() - started) * 1000)
+    if isinstance(outcome, Succeeded):
+        value = json.loads(outcome.result_json)
+        if _depth_exceeds(value, _MAX_RESULT_DEPTH):
+            message = f"The result is nested deeper than {_MAX_RESULT_DEPTH} levels."
+            error = Failed("ResultTooDeep", message)
+            return ExecutionResult(ExecutionState.FAILED, tool.version, duration_ms, truncated, error=error)
+        text = value if isinstance(value, str) else outcome.result_json
+        text = _cut(text, tool.content.settings.result_characters)
+        return ExecutionResult(ExecutionState.SUCCEEDED, tool.version, duration_ms, truncated, value, text)
+    state, error = _failure(outcome)
+    return ExecutionResult(state, tool.version, duration_ms, truncated, error=error)
+
+
+def _failure(outcome: Failed | LimitExceeded | Cancelled) -> tuple[ExecutionState, Failed]:
+    match outcome:
+        case Failed(error_type="SandboxProtocolError"):
+            return ExecutionState.KILLED, outcome
+        case Failed():
+            return ExecutionState.FAILED, outcome
+        case LimitExceeded(limit=Limit.WALL_TIME | Limit.CPU, message=message):
+            return ExecutionState.TIMED_OUT, Failed("TimeLimitExceeded", message)
+        case LimitExceeded(limit=limit, message=message):
+            name = "".join(part.capitalize() for part in limit.value.split("_"))
+            return ExecutionState.KILLED, Failed(f"{name}LimitExceeded", message)
+        case Cancelled():
+            message = "The call was ended because the server stops. Its effect is unknown."
+            return ExecutionState.KILLED, Failed("Cancelled", message)
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    note = f"\n[cut: {limit} of {len(text)} characters]"
+    return text[: max(0, limit - len(note))] + note if limit > len(note) else text[:limit]
+
+
+def _depth_exceeds(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, list | dict)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return True
