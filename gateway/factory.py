@@ -14,17 +14,21 @@ from gateway.calls import GrpcCaller
 from gateway.encoder import FrameEncoder
 from gateway.hub import Hub
 from gateway.origins import OriginPolicy
+from gateway.requests import Services
 from gateway.server import Gateway
-from gateway.session import Services
 from gateway.settings import GatewaySettings
 from gateway.watch import WatchStreams
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A gateway and how to let go of what it holds."""
+    """A gateway, its parts, and how to let go of what it holds."""
 
     gateway: Gateway
+    hub: Hub
+    watches: WatchStreams
+    encoder: FrameEncoder
+    services: Services
     close: Callable[[], Awaitable[None]]
 
 
@@ -52,11 +56,13 @@ def build(settings: GatewaySettings) -> Built:
     async def own_identity() -> Identity:
         return await tokens.identity_for(None)
 
-    watches = WatchStreams(channels["agent"], own_identity, FrameEncoder())
+    encoder = FrameEncoder()
+    watches = WatchStreams(channels["agent"], own_identity, encoder)
+    hub = Hub(watches)
     services = Services(
         verifier=verifier.verify,
         caller=GrpcCaller(channels),
-        hub=Hub(watches),
+        hub=hub,
         clock=time.monotonic,
         wall=time.time,
     )
@@ -67,4 +73,4 @@ def build(settings: GatewaySettings) -> Built:
             await channel.close()
 
     gateway = Gateway(services, OriginPolicy(settings.origins()), max_connections=settings.max_connections)
-    return Built(gateway, close)
+    return Built(gateway, hub, watches, encoder, services, close)

@@ -26,7 +26,13 @@ def _same(origin: str, host: str) -> bool:
     try:
         theirs = urlsplit(origin)
         ours = urlsplit(f"{theirs.scheme}://{host}")
-        if theirs.scheme not in _DEFAULT_PORTS or "@" in theirs.netloc or theirs.path or theirs.query or not theirs.hostname:
+        if (
+            theirs.scheme not in _DEFAULT_PORTS
+            or "@" in theirs.netloc
+            or theirs.path
+            or theirs.query
+            or not theirs.hostname
+        ):
             return False
         return theirs.hostname == ours.hostname and _port(theirs) == _port(ours)
     except ValueError:

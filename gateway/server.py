@@ -17,7 +17,8 @@ from gateway import frames
 from gateway.origins import OriginPolicy
 from gateway.pages import SECURITY_HEADERS, add_pages
 from gateway.protocol import SUBPROTOCOL, CloseCode
-from gateway.session import Services, Session
+from gateway.requests import Services
+from gateway.session import Session
 from gateway.tickets import TICKET_SECONDS, Tickets
 from gateway.websocket import Socket, WebSocketClient
 

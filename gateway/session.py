@@ -2,54 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
-import logging
 import secrets
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Final
 
-from chassis.errors import (
-    DomainError,
-    FailedPrecondition,
-    Internal,
-    InvalidArgument,
-    NotFound,
-    OutOfRange,
-    ResourceExhausted,
-    Unauthenticated,
-    Unavailable,
-)
+from chassis.errors import DomainError, FailedPrecondition, InvalidArgument, Unauthenticated
 from chassis.identity import Identity
 from gateway import frames, protocol
-from gateway.hub import Hub, parse_topic
-from gateway.interfaces import Caller, ClientInterface, Verifier
+from gateway.interfaces import ClientInterface
 from gateway.protocol import CloseCode
+from gateway.requests import Requests, Services
 
-_log = logging.getLogger(__name__)
-
-SUBSCRIBE_SECONDS: Final = 10.0
 MAX_FRAMES_PER_TICK: Final = 5000
 _DRAIN_SECONDS: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What every session of a gateway shares; `clock` is monotonic, `wall` the Unix clock, both in seconds."""
-
-    verifier: Verifier
-    caller: Caller
-    hub: Hub
-    clock: Callable[[], float]
-    wall: Callable[[], float]
 
 
 class Session:
     """Takes frames and the passing of time, answers through a ClientInterface."""
 
     __slots__ = (
-        "_busy",
         "_client",
         "_frames",
         "_heard_at",
@@ -57,10 +28,9 @@ class Session:
         "_notified",
         "_opened_at",
         "_over",
-        "_pending",
         "_pinged",
+        "_requests",
         "_services",
-        "_tasks",
         "id",
     )
 
@@ -74,9 +44,7 @@ class Session:
         self._pinged = False
         self._notified = False
         self._over = False
-        self._busy: set[int] = set()
-        self._pending: dict[str, tuple[int, float]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._requests = Requests(client, services, self._present)
 
     async def open_with(self, token: str, number: int | None = None) -> None:
         """Authenticate and send `welcome`, or close."""
@@ -127,14 +95,7 @@ class Session:
             return
         self._check_token(self._identity)
         self._check_peer(now)
-        for name, (number, since) in list(self._pending.items()):
-            if now - since >= SUBSCRIBE_SECONDS:
-                self._services.hub.unsubscribe(self._client, name)
-                self._subscription_failed(
-                    number,
-                    name,
-                    Unavailable("the log cannot be reached now", reason="DEPENDENCY_UNAVAILABLE", retry_after_s=1.0),
-                )
+        self._requests.tick(now)
 
     def close(self, code: CloseCode, message: str = "", *, retry_after_ms: int = 0) -> None:
         """Close the client and take nothing more from it."""
@@ -150,19 +111,14 @@ class Session:
         self._over = True
         self._services.hub.release(self._client)
         self._client.send(frames.closing(CloseCode.DRAINING, "the server is shutting down", retry_after_ms))
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_DRAIN_SECONDS)
+        await self._requests.finish(_DRAIN_SECONDS)
         self._client.close(CloseCode.DRAINING, announce=False)
 
     async def release(self) -> None:
         """The client is gone: nothing of it stays."""
         self._over = True
         self._services.hub.release(self._client)
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._requests.cancel()
 
     # Opening and credentials.
 
@@ -215,6 +171,10 @@ class Session:
     # Messages of an open session.
 
     async def _handle(self, message: protocol.Inbound, identity: Identity) -> None:
+        number = getattr(message, "id", None)
+        if number is not None and self._requests.is_busy(number):
+            self.close(CloseCode.BAD_FRAME, f"id {number} is still in use")
+            return
         match message:
             case protocol.Ack():
                 self._services.hub.ack(self._client, message.sub, message.seq)
@@ -223,11 +183,11 @@ class Session:
             case protocol.Ping():
                 self._client.send(frames.PONG)
             case protocol.Call():
-                self._call(message, identity)
+                self._requests.call(message)
             case protocol.Subscribe():
-                self._subscribe(message)
+                self._requests.subscribe(message)
             case protocol.Unsubscribe():
-                self._unsubscribe(message)
+                self._requests.unsubscribe(message)
             case protocol.Auth():
                 await self._refresh(message, identity)
             case protocol.Hello():
@@ -238,98 +198,6 @@ class Session:
         error = InvalidArgument(message.message, reason=message.reason, metadata={"type": message.type})
         self._fail(message.id, error)
 
-    def _call(self, message: protocol.Call, identity: Identity) -> None:
-        if not self._begin(message.id):
-            return
-        if len(self._tasks) >= protocol.MAX_CALLS:
-            self._busy.discard(message.id)
-            limit = f"at most {protocol.MAX_CALLS} calls at a time"
-            self._fail(message.id, ResourceExhausted(limit, reason="RATE_LIMITED", retry_after_s=0.1))
-            return
-        self._spawn(self._answer(message, identity))
-
-    async def _answer(self, message: protocol.Call, identity: Identity) -> None:
-        try:
-            encoded = await self._services.caller.call(
-                identity,
-                message.method,
-                bytes(message.params),
-                request_id=message.request_id,
-                timeout=message.timeout_ms / 1000,
-            )
-            frame = frames.result(message.id, encoded)
-            if len(frame) > protocol.MAX_OUTBOUND_BYTES:
-                too_large = "the answer does not fit one frame: ask for less"
-                frame = frames.error(message.id, OutOfRange(too_large, reason="RESULT_TOO_LARGE"))
-        except DomainError as error:
-            frame = frames.error(message.id, error)
-        except Exception:
-            error_id = secrets.token_hex(8)
-            _log.exception("a call failed unexpectedly", extra={"error_id": error_id, "method": message.method})
-            internal = Internal("internal error", reason="INTERNAL", metadata={"error_id": error_id})
-            frame = frames.error(message.id, internal)
-        finally:
-            self._busy.discard(message.id)
-        self._client.send(frame)
-
-    def _subscribe(self, message: protocol.Subscribe) -> None:
-        if not self._begin(message.id):
-            return
-        number, name = message.id, message.sub
-
-        def opened(resumed: bool, head_seq: int, first_seq: int) -> None:
-            self._settle(number, name)
-            fields = {"resumed": resumed, "head_seq": head_seq, "first_seq": first_seq}
-            self._client.send(frames.ok(number, fields))
-
-        def failed(error: DomainError) -> None:
-            self._subscription_failed(number, name, error)
-
-        try:
-            topic = parse_topic(message.topic)
-            self._services.hub.subscribe(
-                self._client,
-                name=name,
-                topic=topic,
-                after_seq=message.after_seq,
-                identity=self._present,
-                on_opened=opened,
-                on_failed=failed,
-            )
-        except DomainError as error:
-            self._busy.discard(number)
-            self._fail(number, error)
-            return
-        if number in self._busy:
-            self._pending[name] = (number, self._services.clock())
-
-    def _unsubscribe(self, message: protocol.Unsubscribe) -> None:
-        if not self._services.hub.unsubscribe(self._client, message.sub):
-            text = "no subscription of this name"
-            missing = NotFound(text, reason="RESOURCE_NOT_FOUND", metadata={"sub": message.sub})
-            self._fail(message.id, missing)
-            return
-        pending = self._pending.get(message.sub)
-        if pending is not None:
-            cancelled = FailedPrecondition("unsubscribed before it was open", reason="VALIDATION_FAILED")
-            self._subscription_failed(pending[0], message.sub, cancelled)
-        self._client.send(frames.ok(message.id))
-
-    def _subscription_failed(self, number: int, name: str, error: DomainError) -> None:
-        self._settle(number, name)
-        self._fail(number, error)
-
-    def _settle(self, number: int, name: str) -> None:
-        self._pending.pop(name, None)
-        self._busy.discard(number)
-
-    def _begin(self, number: int) -> bool:
-        if number in self._busy:
-            self.close(CloseCode.BAD_FRAME, f"id {number} is still in use")
-            return False
-        self._busy.add(number)
-        return True
-
     def _present(self) -> Identity:
         if self._identity is None:
             raise Unauthenticated("the session is not open", reason="TOKEN_MISSING")
@@ -337,11 +205,6 @@ class Session:
 
     def _fail(self, number: int | None, error: DomainError) -> None:
         self._client.send(frames.error(number, error))
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _rfc3339(seconds: float) -> str:

@@ -40,6 +40,11 @@ class WatchStreams:
         self._numbers = itertools.count(1)
         self._streams = [_Stream(stub, credential, encoder) for _ in range(streams)]
 
+    @property
+    def count(self) -> int:
+        """How many watches are open."""
+        return sum(stream.count for stream in self._streams)
+
     def open(self, topic: Topic, listener: WatchListener) -> int:
         """Start following after `listener.resume_after()`."""
         count = len(self._streams)
@@ -89,6 +94,10 @@ class _Stream:
         self._requests: asyncio.Queue[run_service_pb2.WatchRequest] | None = None
         self._task: asyncio.Task[None] | None = None
         self._pause_s = _FIRST_PAUSE_S
+
+    @property
+    def count(self) -> int:
+        return max(len(self._watches), len(self._by_wire))
 
     def open(self, number: int, watch: _Watch) -> None:
         self._watches[number] = watch

@@ -7,6 +7,7 @@ can be tried before and without agent_svc. The state outlives the server: `stop`
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import secrets
 import time
@@ -42,6 +43,7 @@ from hearth.agent.v1 import (
     run_service_pb2_grpc,
 )
 from hearth.memory.v1 import block_pb2, block_service_pb2, block_service_pb2_grpc
+from hearth.type.v1 import access_pb2
 from hearth.user.v1 import token_pb2, token_service_pb2, token_service_pb2_grpc
 
 ORGANIZATION = UUID("01890000-0000-7000-8000-000000000001")
@@ -57,7 +59,7 @@ class Tokens:
         self._key = Ed25519PrivateKey.generate()
         public = self._key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
         self.jwk = {"kty": "OKP", "crv": "Ed25519", "kid": "test", "alg": "EdDSA", "use": "sig"}
-        self.jwk["x"] = jwt.utils.base64url_encode(public).decode()
+        self.jwk["x"] = base64.urlsafe_b64encode(public).decode().rstrip("=")
 
     def issue(
         self, organization: UUID = ORGANIZATION, *, role: str = "MEMBER", subject: str = "", lifetime_s: float = 900.0
@@ -179,7 +181,7 @@ class World:
 
 
 class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, _: object) -> None:
         self._world = world
 
     async def GetJwks(self, request: Any, context: Any) -> token_service_pb2.GetJwksResponse:
@@ -198,13 +200,14 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
 
     async def WhoAmI(self, request: Any, context: Any) -> token_service_pb2.WhoAmIResponse:
         me = current()
-        answer = token_service_pb2.WhoAmIResponse(subject=me.subject, role=me.role.value)
+        answer = token_service_pb2.WhoAmIResponse(subject=me.subject)
+        answer.role = access_pb2.Role.Value(f"ROLE_{me.role.name}")
         answer.organization.id = ids.encode("org", me.organization_id)
         return answer
 
 
 class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, _: object) -> None:
         self._world = world
 
     async def CreateAgent(self, request: Any, context: Any) -> agent_service_pb2.CreateAgentResponse:
@@ -215,13 +218,16 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
 
 
 class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
+    def __init__(self, *_: object) -> None:
+        pass
+
     async def ListModels(self, request: Any, context: Any) -> model_service_pb2.ListModelsResponse:
         model = model_pb2.Model(name="scripted/echo", usable=True, supports_tools=True, default=True)
         return model_service_pb2.ListModelsResponse(models=[model])
 
 
 class BlockServicer(block_service_pb2_grpc.BlockServiceServicer):
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, _: object) -> None:
         self._world = world
 
     async def ListBlocks(self, request: Any, context: Any) -> block_service_pb2.ListBlocksResponse:
@@ -230,7 +236,7 @@ class BlockServicer(block_service_pb2_grpc.BlockServiceServicer):
 
 
 class ConversationServicer(conversation_service_pb2_grpc.ConversationServiceServicer):
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, _: object) -> None:
         self._world = world
 
     def _proto(self, one: Conversation) -> conversation_pb2.Conversation:
@@ -451,40 +457,21 @@ class ScriptedHearth:
 
     async def start(self) -> None:
         settings = ServiceSettings(listen=f"127.0.0.1:{self.port}", shutdown_grace_s=0)
-        verifier = _Verifier(self.world.tokens)
-        world = self.world
-        servicers = [
-            (
-                token_service_pb2_grpc.add_TokenServiceServicer_to_server,
-                TokenServicer(world),
-                "hearth.user.v1.TokenService",
-            ),
-            (
-                agent_service_pb2_grpc.add_AgentServiceServicer_to_server,
-                AgentServicer(world),
-                "hearth.agent.v1.AgentService",
-            ),
-            (
-                model_service_pb2_grpc.add_ModelServiceServicer_to_server,
-                ModelServicer(),
-                "hearth.agent.v1.ModelService",
-            ),
-            (
-                block_service_pb2_grpc.add_BlockServiceServicer_to_server,
-                BlockServicer(world),
-                "hearth.memory.v1.BlockService",
-            ),
+        verifier = TokenVerifier(self.world.tokens)
+        # The methods that a servicer leaves out answer UNIMPLEMENTED.
+        made: list[tuple[Any, Any, str]] = [
+            (token_service_pb2_grpc.add_TokenServiceServicer_to_server, TokenServicer, "user.v1.TokenService"),
+            (agent_service_pb2_grpc.add_AgentServiceServicer_to_server, AgentServicer, "agent.v1.AgentService"),
+            (model_service_pb2_grpc.add_ModelServiceServicer_to_server, ModelServicer, "agent.v1.ModelService"),
+            (block_service_pb2_grpc.add_BlockServiceServicer_to_server, BlockServicer, "memory.v1.BlockService"),
             (
                 conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server,
-                ConversationServicer(world),
-                "hearth.agent.v1.ConversationService",
+                ConversationServicer,
+                "agent.v1.ConversationService",
             ),
-            (
-                run_service_pb2_grpc.add_RunServiceServicer_to_server,
-                RunServicer(world, verifier),
-                "hearth.agent.v1.RunService",
-            ),
+            (run_service_pb2_grpc.add_RunServiceServicer_to_server, RunServicer, "agent.v1.RunService"),
         ]
+        servicers = [(add, kind(self.world, verifier), f"hearth.{name}") for add, kind, name in made]
         self._server = Server(Assembly(servicers=servicers, verifier=verifier), settings)
         self.port = await self._server.start()
 
@@ -497,11 +484,6 @@ class ScriptedHearth:
         await self.stop()
         for task in list(self.world.tasks):
             task.cancel()
-
-
-class _Verifier(TokenVerifier):
-    def __init__(self, tokens: Tokens) -> None:
-        super().__init__(tokens)
 
 
 def service_key_file(folder: Path) -> Path:

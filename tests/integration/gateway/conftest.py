@@ -52,9 +52,17 @@ class Client:
                 if frame["type"] == "closed":
                     raise AssertionError(f"closed before what was awaited: {seen[-5:]}")
 
-    async def request(self, type: str, **fields: Any) -> dict[str, Any]:
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The connection under the socket, for tests that pause or cut it."""
+        connection = self.socket._conn
+        assert connection is not None
+        assert isinstance(connection.transport, asyncio.Transport)
+        return connection.transport
+
+    async def request(self, kind: str, **fields: Any) -> dict[str, Any]:
         number = next(self._numbers)
-        await self.send(type=type, id=number, **fields)
+        await self.send(type=kind, id=number, **fields)
         seen = await self.until(lambda frame: frame.get("id") == number)
         return seen[-1]
 
@@ -102,7 +110,9 @@ class Harness:
 
     async def eventually(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(DEADLINE_S):
-            while not holds():
+            for _ in itertools.count():
+                if holds():
+                    return
                 await asyncio.sleep(0.02)
 
     async def close(self) -> None:

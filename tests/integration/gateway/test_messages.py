@@ -68,7 +68,7 @@ async def test_run_topic_ends_with_the_run(harness: Harness) -> None:
     frames = await client.until(lambda frame: frame["type"] == "end")
     assert frames[-1]["reason"] == "complete"
     assert frames[-2]["event"] == "run_succeeded"
-    assert harness.built.gateway._services.hub.subscriptions == 0
+    assert harness.built.hub.subscriptions == 0
 
 
 async def test_subscriber_in_the_middle_of_a_message_begins_with_a_snapshot(harness: Harness) -> None:
@@ -77,7 +77,12 @@ async def test_subscriber_in_the_middle_of_a_message_begins_with_a_snapshot(harn
     client = await harness.connect()
     await client.request("subscribe", sub="c", topic=f"conversation:{conversation.id}", after_seq=3)
     snapshot = await client.receive()
-    assert (snapshot["type"], snapshot["kind"], snapshot["offset"], snapshot["text"]) == ("snapshot", "text", 0, "Hello 🐕 ")
+    assert (snapshot["type"], snapshot["kind"], snapshot["offset"], snapshot["text"]) == (
+        "snapshot",
+        "text",
+        0,
+        "Hello 🐕 ",
+    )
     conversation.delta("run_x", "msg_x", "world")
     delta = await client.receive()
     assert (delta["type"], delta["offset"], delta["text"]) == ("delta", 8, "world")
@@ -111,7 +116,7 @@ async def test_every_socket_of_a_conversation_gets_every_event_encoded_once(harn
     clients = [await harness.connect() for _ in range(3)]
     for client in clients:
         await client.request("subscribe", sub="c", topic=f"conversation:{conversation.id}", after_seq=0)
-    encoder = harness.built.gateway._services.hub._source._streams[0]._encoder
+    encoder = harness.built.encoder
     before = encoder.encoded
     for _ in range(20):
         conversation.append("run_x", run_queued=event_pb2.RunQueued())
@@ -287,7 +292,9 @@ async def test_binary_frames_close(harness: Harness) -> None:
         ('{"type":"subscribe","id":7,"sub":"s","topic":"workflow_run:wfrun_1"}', 7),
     ],
 )
-async def test_wrong_messages_are_errors_and_the_session_goes_on(harness: Harness, frame: str, number: int | None) -> None:
+async def test_wrong_messages_are_errors_and_the_session_goes_on(
+    harness: Harness, frame: str, number: int | None
+) -> None:
     client = await harness.connect()
     await client.socket.send_str(frame)
     answer = await client.receive()

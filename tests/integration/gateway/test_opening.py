@@ -30,7 +30,9 @@ async def test_authorization_header_opens_a_session_without_origin(harness: Harn
     assert (await client.request("call", method="user.WhoAmI"))["result"]["role"] == "ROLE_MEMBER"
 
 
-@pytest.mark.parametrize("origin", [None, "null", "http://evil.example.org", "http://127.0.0.1:1", "https://friend.example.org.evil.org"])
+@pytest.mark.parametrize(
+    "origin", [None, "null", "http://evil.example.org", "http://127.0.0.1:1", "https://friend.example.org.evil.org"]
+)
 async def test_foreign_origins_are_refused(harness: Harness, origin: str | None) -> None:
     client = await harness.dial(origin=origin)
     closing, code = await client.closed()

@@ -75,7 +75,7 @@ async def test_subscribing_while_agent_svc_is_down_waits_or_says_so(
     assert (await client.receive())["id"] == 70
     await client.receive()
     await harness.hearth.stop()
-    monkeypatch.setattr("gateway.session.SUBSCRIBE_SECONDS", 0.5)
+    monkeypatch.setattr("gateway.requests.SUBSCRIBE_SECONDS", 0.5)
     answer = await client.request("subscribe", sub="fails", topic=topic, after_seq=0)
     assert (answer["code"], answer["reason"]) == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
 
@@ -114,14 +114,10 @@ async def test_deltas_lost_while_behind_come_back_as_a_snapshot(harness: Harness
     conversation.delta("run_x", "msg_x", "one ")
     conversation.delta("run_x", "msg_x", "two")
     await asyncio.sleep(0.1)
-    assert await events(client, 44) == list(range(257, 301)) if await ack(client, 256) else False
+    await client.send(type="ack", sub="c", seq=256)
+    assert await events(client, 44) == list(range(257, 301))
     snapshot = await client.receive()
     assert (snapshot["type"], snapshot["text"]) == ("snapshot", "one two")
-
-
-async def ack(client: Client, seq: int) -> bool:
-    await client.send(type="ack", sub="c", seq=seq)
-    return True
 
 
 async def test_a_slow_reader_slows_nobody_else_and_is_cut_after_a_stall(
@@ -132,7 +128,7 @@ async def test_a_slow_reader_slows_nobody_else_and_is_cut_after_a_stall(
     topic = f"conversation:{conversation.id}"
     slow = await harness.connect()
     await slow.request("subscribe", sub="c", topic=topic, after_seq=0)
-    transport = slow.socket._conn.transport  # the test is the peer that does not read
+    transport = slow.transport  # the test is the peer that does not read
     transport.pause_reading()
     quick = await harness.connect()
     await quick.request("subscribe", sub="c", topic=topic, after_seq=0)
@@ -157,20 +153,18 @@ async def test_disconnects_of_every_kind_leave_nothing(harness: Harness) -> None
         if kind % 4 == 0:
             await client.socket.close()
         elif kind % 4 == 1:
-            client.socket._conn.transport.abort()
+            client.transport.abort()
         elif kind % 4 == 2:
             await client.socket.send_str("nonsense")
             await client.closed()
         else:
             await client.socket.close(code=1001, message=b"leaving")
     gateway = harness.built.gateway
-    hub = gateway._services.hub
+    hub = harness.built.hub
     await harness.eventually(lambda: gateway.connections == 0 and harness.world.live == 0)
     assert hub.subscriptions == 0
     assert not hub._clients
-    for stream in hub._source._streams:
-        assert not stream._watches
-        assert not stream._by_wire
+    assert harness.built.watches.count == 0
     await harness.eventually(lambda: len(gateway_tasks() - before) <= 2)  # the streams themselves stay
 
 
@@ -189,8 +183,8 @@ async def test_revoked_subscription_ends(harness: Harness) -> None:
 
 async def test_synchronous_client_follows_beside_sockets(harness: Harness) -> None:
     conversation = fill(harness, 0)
-    hub = harness.built.gateway._services.hub
-    identity = await harness.built.gateway._services.verifier(harness.world.tokens.issue())
+    hub = harness.built.hub
+    identity = await harness.built.services.verifier(harness.world.tokens.issue())
     loop = asyncio.get_running_loop()
     client = SyncClient(loop.call_soon_threadsafe, capacity=16)
     opened = asyncio.Event()
@@ -256,8 +250,7 @@ async def test_process_serves_and_drains_on_sigterm(hearth: ScriptedHearth, tmp_
             await until_healthy(http, url)
             async with http.get(url) as page:
                 assert page.status == 200
-            origin = {"protocols": ("hearth.v1",), "origin": url}
-            socket = await http.ws_connect(f"{url}/v1/socket", **origin)  # type: ignore[arg-type]
+            socket = await http.ws_connect(f"{url}/v1/socket", protocols=("hearth.v1",), origin=url)
             client = Client(socket)
             assert (await client.request("hello", token=hearth.world.tokens.issue()))["type"] == "welcome"
             process.send_signal(signal.SIGTERM)

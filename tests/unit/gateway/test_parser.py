@@ -26,9 +26,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
-objects = st.fixed_dictionaries(
-    {"type": st.sampled_from(TYPES)}, optional={name: values for name in FIELDS}
-)
+objects = st.fixed_dictionaries({"type": st.sampled_from(TYPES)}, optional=dict.fromkeys(FIELDS, values))
 
 
 def check(data: bytes) -> Any:

@@ -160,7 +160,16 @@ def test_params_take_either_spelling_and_refuse_the_rest() -> None:
     kind = archival_memory_service_pb2.ListPassagesRequest
     assert parse_params(kind, b'{"agentId":"a"}') == parse_params(kind, b'{"agent_id":"a"}')
     deep = b'{"agent_id":' + b"[" * 900 + b"]" * 900 + b"}"
-    for params in (b"", b"[]", b"1", b'{"a":1}', b'{"agent_id":1}', b'{"agent_id":"\\ud800"}', deep, b'{"page_size":1e99}'):
+    for params in (
+        b"",
+        b"[]",
+        b"1",
+        b'{"a":1}',
+        b'{"agent_id":1}',
+        b'{"agent_id":"\\ud800"}',
+        deep,
+        b'{"page_size":1e99}',
+    ):
         with pytest.raises(DomainError) as caught:
             parse_params(kind, params)
         assert caught.value.reason == "VALIDATION_FAILED"

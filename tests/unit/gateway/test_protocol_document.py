@@ -27,7 +27,9 @@ def test_every_message_has_an_example() -> None:
     assert {example["type"] for example in EXAMPLES} == FROM_CLIENT | from_server | {"auth_expiring"}
 
 
-@pytest.mark.parametrize("example", [one for one in EXAMPLES if one["type"] in FROM_CLIENT], ids=lambda one: one["type"])
+@pytest.mark.parametrize(
+    "example", [one for one in EXAMPLES if one["type"] in FROM_CLIENT], ids=lambda one: one["type"]
+)
 def test_client_examples_parse_completely(example: dict[str, Any]) -> None:
     message = protocol.parse(json.dumps(example).encode())
     assert not isinstance(message, protocol.BadMessage | protocol.BadFrame), message
@@ -55,7 +57,9 @@ def produced(example: dict[str, Any]) -> bytes:
         )
     if kind == "event":
         where = (example["seq"], example["time"], example["run_id"], example["event"])
-        event = frames.omitted_event_body(*where) if "omitted" in example else frames.event_body(*where, example["data"])
+        event = (
+            frames.omitted_event_body(*where) if "omitted" in example else frames.event_body(*where, example["data"])
+        )
         return frames.head("event", example["sub"]) + event.body
     if kind in {"delta", "snapshot", "checkpoint"}:
         delta: EncodedDelta = frames.delta_body(kind, rest)
