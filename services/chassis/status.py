@@ -1,10 +1,12 @@
 """DomainError ⇄ google.rpc.Status: how errors look on the wire, and how they look to who called."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
 from google.protobuf import duration_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from chassis import errors
@@ -67,13 +69,18 @@ def from_rpc_error(error: grpc.RpcError) -> errors.DomainError:
     CANCELLED becomes Unavailable: our own cancellation arrives as asyncio.CancelledError, so the other side went away.
     """
     code: grpc.StatusCode = error.code()
-    status = status_pb2.Status()
-    trailing: Any = error.trailing_metadata() or ()
-    for key, value in trailing:
-        if key == DETAILS_KEY and isinstance(value, bytes):
-            status.ParseFromString(value)
+    status = _details(error.trailing_metadata() or ())
     name = "UNAVAILABLE" if code is grpc.StatusCode.CANCELLED else code.name
     return _build(name, status.message or error.details() or "", status)
+
+
+def _details(trailing: Any) -> status_pb2.Status:
+    """The Status in trailing metadata, an empty one when there is none that can be read."""
+    for key, value in trailing:
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            with suppress(DecodeError):
+                return status_pb2.Status.FromString(value)
+    return status_pb2.Status()
 
 
 def _build(code: str, message: str, status: status_pb2.Status) -> errors.DomainError:

@@ -8,10 +8,12 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from chassis.migrations import migrate
 
@@ -80,7 +82,7 @@ class Databases:
         return name
 
     def _database(self, name: str) -> FreshDatabase:
-        superuser = psycopg.conninfo.conninfo_to_dict(self._superuser_url)
+        superuser = conninfo_to_dict(self._superuser_url)
         as_superuser = f"postgresql://{superuser['user']}:{superuser['password']}@{self._address()}/{name}"
         return FreshDatabase(self._url(_SERVICE, name), self._url(_OWNER, name), as_superuser)
 
@@ -92,10 +94,10 @@ class Databases:
         return f"postgresql://{role}:{self._password}@{self._address()}/{database}"
 
     def _address(self) -> str:
-        server = psycopg.conninfo.conninfo_to_dict(self._superuser_url)
+        server = conninfo_to_dict(self._superuser_url)
         return f"{server['host']}:{server.get('port', 5432)}"
 
-    def _do(self, statement: str, *parts: sql.Composable) -> bool:
+    def _do(self, statement: LiteralString, *parts: sql.Composable) -> bool:
         """Whether it returned a row."""
         with psycopg.connect(self._superuser_url, autocommit=True) as connection:
             cursor = connection.execute(sql.SQL(statement).format(*parts))

@@ -1,0 +1,55 @@
+"""A service of nothing but the chassis, run as a process by tests: `python -m tests.integration.chassis.service`."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+from chassis.server import Assembly, run
+from chassis.settings import ServiceSettings
+from hearth.user.v1 import token_service_pb2
+from hearth.user.v1.token_service_pb2_grpc import TokenServiceServicer, add_TokenServiceServicer_to_server
+
+_log = logging.getLogger("service")
+
+
+_Base: Any = TokenServiceServicer
+
+
+class Slow(_Base):
+    """Takes a second for its answer."""
+
+    async def GetJwks(
+        self, request: token_service_pb2.GetJwksRequest, context: Any
+    ) -> token_service_pb2.GetJwksResponse:
+        _log.info("begun")
+        await asyncio.sleep(1)
+        return token_service_pb2.GetJwksResponse()
+
+
+class Ticker:
+    """Background work that says when it starts and stops."""
+
+    async def start(self) -> None:
+        _log.info("background started")
+
+    async def stop(self) -> None:
+        _log.info("background stopped")
+        raise RuntimeError("stopping failed")
+
+
+async def _close() -> None:
+    _log.info("closed")
+
+
+async def build(settings: ServiceSettings) -> Assembly:
+    return Assembly(
+        servicers=[(add_TokenServiceServicer_to_server, Slow(), "hearth.user.v1.TokenService")],
+        verifier=None,
+        background=[Ticker()],
+        closers=[_close],
+    )
+
+
+if __name__ == "__main__":
+    run("test_svc", ServiceSettings, build, migrations=Path(__file__).parent / "migrations")

@@ -1,0 +1,212 @@
+"""Transactions on a real PostgreSQL: tenancy by the database itself, all or nothing, and restarts that heal."""
+
+import asyncio
+import uuid
+from contextlib import suppress
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from chassis import ids
+from chassis.database import Database
+from chassis.errors import InvalidArgument, ResourceExhausted, Unavailable
+from tests.support.databases import FreshDatabase
+
+_INSERT = sa.text("INSERT INTO things VALUES (:id, :organization_id, :name)")
+_COUNT = sa.text("SELECT count(*) FROM things")
+
+
+async def _insert(database: Database, tenant: uuid.UUID | None, owner: uuid.UUID, name: str) -> None:
+    async with database.transaction(tenant) as session:
+        await session.execute(_INSERT, {"id": ids.new(), "organization_id": owner, "name": name})
+
+
+async def _count(database: Database, tenant: uuid.UUID | None) -> int:
+    async with database.transaction(tenant) as session:
+        return int((await session.execute(_COUNT)).scalar_one())
+
+
+async def test_rows_are_seen_by_their_organization_only(database: Database) -> None:
+    one, other = ids.new(), ids.new()
+    await _insert(database, one, one, "a")
+    assert [await _count(database, tenant) for tenant in (one, other, None)] == [1, 0, 0]
+
+
+@pytest.mark.parametrize("tenant_is_other", [True, False])
+async def test_a_row_of_another_organization_cannot_be_written(database: Database, tenant_is_other: bool) -> None:
+    one, other = ids.new(), ids.new()
+    with pytest.raises(exc.ProgrammingError, match="row-level security"):
+        await _insert(database, other if tenant_is_other else None, one, "a")
+
+
+async def test_another_organization_s_row_cannot_be_changed_moved_or_deleted(database: Database) -> None:
+    one, other = ids.new(), ids.new()
+    await _insert(database, one, one, "a")
+    async with database.transaction(other) as session:
+        for statement in ("UPDATE things SET name = 'b'", "DELETE FROM things"):
+            result = await session.execute(sa.text(statement))
+            assert getattr(result, "rowcount") == 0  # noqa: B009
+    with pytest.raises(exc.ProgrammingError, match="row-level security"):
+        async with database.transaction(one) as session:
+            await session.execute(sa.text("UPDATE things SET organization_id = :o"), {"o": other})
+
+
+async def test_even_the_owner_sees_nothing_without_a_tenant(database: Database, fresh: FreshDatabase) -> None:
+    one = ids.new()
+    await _insert(database, one, one, "a")
+    with psycopg.connect(fresh.owner_url) as connection:
+        row = connection.execute("SELECT count(*) FROM things").fetchone()
+    assert row == (0,)
+
+
+async def test_the_service_owns_nothing_and_cannot_bypass(fresh: FreshDatabase) -> None:
+    with psycopg.connect(fresh.url) as connection:
+        owned = connection.execute("SELECT count(*) FROM pg_class WHERE relowner = current_user::regrole").fetchone()
+        rights = connection.execute(
+            "SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
+        ).fetchone()
+    assert (owned, rights) == ((0,), (False, False))
+
+
+async def test_the_tenant_does_not_stay_on_the_connection(fresh: FreshDatabase) -> None:
+    database = Database(fresh.url, application_name="one", pool_size=1)
+    one = ids.new()
+    await _insert(database, one, one, "a")
+    assert await _count(database, None) == 0
+    await database.close()
+
+
+async def test_an_error_leaves_nothing(database: Database) -> None:
+    one = ids.new()
+
+    async def fail() -> None:
+        async with database.transaction(one) as session:
+            await session.execute(_INSERT, {"id": ids.new(), "organization_id": one, "name": "a"})
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await fail()
+    assert await _count(database, one) == 0
+
+
+async def test_a_failed_statement_that_nobody_left_is_not_committed_silently(database: Database) -> None:
+    one = ids.new()
+    await _insert(database, one, one, "taken")
+
+    async def swallow() -> None:
+        async with database.transaction(one) as session:
+            with suppress(exc.IntegrityError):
+                await session.execute(_INSERT, {"id": ids.new(), "organization_id": one, "name": "taken"})
+
+    with pytest.raises(RuntimeError, match="failed"):
+        await swallow()
+    assert await _count(database, one) == 1
+
+
+async def test_a_savepoint_leaves_a_failed_statement(database: Database) -> None:
+    one = ids.new()
+    async with database.transaction(one) as session:
+        await session.execute(_INSERT, {"id": ids.new(), "organization_id": one, "name": "taken"})
+        with pytest.raises(exc.IntegrityError):
+            async with session.begin_nested():
+                await session.execute(_INSERT, {"id": ids.new(), "organization_id": one, "name": "taken"})
+        await session.execute(_INSERT, {"id": ids.new(), "organization_id": one, "name": "free"})
+    assert await _count(database, one) == 2
+
+
+async def test_cancelling_rolls_back_and_gives_the_connection_back(fresh: FreshDatabase) -> None:
+    database = Database(fresh.url, application_name="one", pool_size=1)
+    one = ids.new()
+    inserted = asyncio.Event()
+
+    async def work() -> None:
+        async with database.transaction(one) as session:
+            await session.execute(_INSERT, {"id": ids.new(), "organization_id": one, "name": "a"})
+            inserted.set()
+            await session.execute(sa.text("SELECT pg_sleep(30)"))
+
+    task = asyncio.create_task(work())
+    await asyncio.wait_for(inserted.wait(), 10)
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 10)
+    assert await asyncio.wait_for(_count(database, one), 10) == 0
+    await database.close()
+
+
+async def test_dead_connections_are_replaced_without_an_error(fresh: FreshDatabase) -> None:
+    database = Database(fresh.url, application_name="heals", pool_size=3)
+    await asyncio.gather(*(_slowly(database) for _ in range(3)))
+    with psycopg.connect(fresh.superuser_url, autocommit=True) as connection:
+        killed = connection.execute(
+            "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE application_name = 'heals'"
+        ).fetchone()
+    assert killed == (3,)
+    assert await _count(database, None) == 0
+    assert await asyncio.gather(*(_count(database, None) for _ in range(6))) == [0] * 6
+    await database.close()
+
+
+async def _slowly(database: Database) -> None:
+    async with database.transaction(None) as session:
+        await session.execute(sa.text("SELECT pg_sleep(0.2)"))
+
+
+async def test_a_connection_that_dies_in_the_middle_is_unavailable(database: Database, fresh: FreshDatabase) -> None:
+
+    async def die() -> None:
+        async with database.transaction(None) as session:
+            pid = (await session.execute(sa.text("SELECT pg_backend_pid()"))).scalar_one()
+            with psycopg.connect(fresh.superuser_url, autocommit=True) as connection:
+                connection.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+            await session.execute(_COUNT)
+
+    with pytest.raises(Unavailable) as raised:
+        await die()
+    assert raised.value.reason == "DEPENDENCY_UNAVAILABLE"
+    assert await _count(database, None) == 0
+
+
+async def test_no_database_is_unavailable() -> None:
+    database = Database("postgresql://nobody:x@127.0.0.1:1/none", application_name="x")
+    with pytest.raises(Unavailable):
+        await database.ping()
+    await database.close()
+
+
+async def test_all_connections_busy_is_resource_exhausted(
+    fresh: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.database._POOL_TIMEOUT_S", 0.2)
+    database = Database(fresh.url, application_name="one", pool_size=1)
+    async with database.transaction(None):
+        with pytest.raises(ResourceExhausted) as raised:
+            await database.ping()
+    assert raised.value.retry_after_s
+    await database.ping()
+    await database.close()
+
+
+async def test_a_value_that_cannot_be_stored_is_the_caller_s_fault(database: Database) -> None:
+    one = ids.new()
+    with pytest.raises(InvalidArgument):
+        await _insert(database, one, one, "nul \0")
+    assert await _count(database, one) == 0
+
+
+async def test_a_lock_that_is_never_free_is_unavailable(database: Database) -> None:
+    one = ids.new()
+    await _insert(database, one, one, "a")
+
+    async def wait() -> None:
+        async with database.transaction(one) as waiting:
+            await waiting.execute(sa.text("SET LOCAL lock_timeout = '100ms'"))
+            await waiting.execute(sa.text("SELECT 1 FROM things FOR UPDATE"))
+
+    async with database.transaction(one) as session:
+        await session.execute(sa.text("SELECT 1 FROM things FOR UPDATE"))
+        with pytest.raises(Unavailable):
+            await wait()
