@@ -15,17 +15,17 @@ from deploy.local.supervisor import StartError
 TEMPLATE = PROJECT / "deploy" / "envoy" / "envoy.yaml"
 DESCRIPTORS = PROJECT / "protos" / "gen" / "descriptors.binpb"
 UPSTREAMS = ("user_svc", "tool_svc", "memory_svc", "agent_svc", "gateway")
-_TLS_PLACE = "      # TLS: a transport_socket is put here where a certificate is configured.\n"
+_TLS_PLACE = "          # TLS: a transport_socket is put here where a certificate is configured.\n"
 _TLS = """\
-      transport_socket:
-        name: envoy.transport_sockets.tls
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
-          common_tls_context:
-            alpn_protocols: [h2, http/1.1]
-            tls_certificates:
-              - certificate_chain: {{ filename: {certificate} }}
-                private_key: {{ filename: {key} }}
+          transport_socket:
+            name: envoy.transport_sockets.tls
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+              common_tls_context:
+                alpn_protocols: [h2, http/1.1]
+                tls_certificates:
+                  - certificate_chain: {{ filename: {certificate} }}
+                    private_key: {{ filename: {key} }}
 """
 
 
