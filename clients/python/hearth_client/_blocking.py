@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
@@ -78,35 +78,45 @@ class BlockingFace(Generic[Face]):
 
 
 class BlockingIterator(Iterator[Item]):
-    """Waits for each item. An interrupt (Ctrl-C) leaves it intact: it can be read on."""
+    """Waits for each item. An interrupt (Ctrl-C) while it waits leaves it intact: it can be read on."""
 
     def __init__(self, source: AsyncIterator[Item], thread: LoopThread) -> None:
         self._source = source
         self._thread = thread
-        self._pending: Future[tuple[Item] | None] | None = None
+        # Belongs to the loop until it is done, then to whoever takes the item: an interrupt can strike at any line of __next__.
+        self._reading: asyncio.Future[tuple[Item] | None] | None = None
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Item:
-        if self._pending is None:
-            self._pending = self._thread.submit(_next(self._source))
-        item = self._pending.result()
-        self._pending = None
+        item = self._thread.run(self._read())
+        self._reading = None
         if item is None:
             raise StopIteration
         return item[0]
 
     def close(self) -> None:
         """Leaves early; what is watched goes on."""
-        self._thread.run(_close(self._source, self._pending))
-        self._pending = None
+        self._thread.run(self._leave())
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    async def _read(self) -> tuple[Item] | None:
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(_next(self._source))
+        return await asyncio.shield(self._reading)
+
+    async def _leave(self) -> None:
+        if self._reading is not None and not self._reading.done():
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+        if isinstance(self._source, AsyncGenerator | FrameStream):
+            await self._source.aclose()
 
 
 class BlockingFrameStream(BlockingIterator[Frame]):
@@ -202,18 +212,3 @@ async def _next(source: AsyncIterator[Item]) -> tuple[Item] | None:
         return (await anext(source),)
     except StopAsyncIteration:
         return None
-
-
-async def _close(source: AsyncIterator[Any], pending: Future[Any] | None) -> None:
-    if pending is not None:
-        pending.cancel()
-        # The cancellation reaches the generator before it can be closed.
-        await asyncio.sleep(0)
-    closer = getattr(source, "aclose", None)
-    while closer is not None:
-        try:
-            await closer()
-            return
-        except RuntimeError:
-            # Still running: what was pending has not ended yet.
-            await asyncio.sleep(0.01)

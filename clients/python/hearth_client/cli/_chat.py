@@ -1,7 +1,11 @@
 """`hearth chat`."""
 
 import contextlib
+import signal
 import sys
+import threading
+from collections.abc import Generator
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +16,7 @@ from hearth_client.cli._session import Failure, Session, examples, is_id, pass_s
 if TYPE_CHECKING:
     from hearth.agent.v1.agent_pb2 import Agent
     from hearth_client._blocking import BlockingRunStream
-    from hearth_client.cli._printer import Outcome, RunPrinter
+    from hearth_client.cli._printer import Outcome
 
 _HISTORY = 20
 
@@ -85,25 +89,45 @@ def _turn(session: Session, conversation_id: str, text: str) -> "Outcome | None"
     from hearth_client.cli._printer import RunPrinter
 
     printer = RunPrinter()
-    with session.client.runs.send(text, conversation_id=conversation_id) as stream:
+    with (
+        session.client.runs.send(text, conversation_id=conversation_id) as stream,
+        _cancelled_by_interrupt(session, stream),
+    ):
         try:
             return printer.show_all(stream)
-        except KeyboardInterrupt:
+        finally:
             printer.end_line()
-            if not stream.run_id:
-                raise
-            return _cancelled(session, stream, printer)
 
 
-def _cancelled(session: Session, stream: "BlockingRunStream", printer: "RunPrinter") -> "Outcome | None":
-    from hearth_client.errors import FailedPreconditionError
+@contextlib.contextmanager
+def _cancelled_by_interrupt(session: Session, stream: "BlockingRunStream") -> Generator[None, None, None]:
+    """While it lasts, the first Ctrl-C cancels the run, without an exception in the middle of whatever goes on."""
+    stopping = False
 
-    note("(stopping; Ctrl-C again leaves it running)")
+    def interrupted(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        if stopping or not stream.run_id:
+            raise KeyboardInterrupt
+        stopping = True
+        threading.Thread(target=_cancel, args=(session, stream.run_id), daemon=True).start()
+
+    before = signal.signal(signal.SIGINT, interrupted)
     try:
-        session.client.runs.cancel(stream.run_id)
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _cancel(session: Session, run_id: str) -> None:
+    from hearth_client.errors import FailedPreconditionError, HearthError
+
+    note("\n(stopping; Ctrl-C again leaves it running)")
+    try:
+        session.client.runs.cancel(run_id)
     except FailedPreconditionError:
         note("(it had just ended)")
-    return printer.show_all(stream)
+    except HearthError as error:
+        session.failure(error).show()
 
 
 def _failure(session: Session, outcome: "Outcome | None") -> Failure:
