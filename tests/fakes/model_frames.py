@@ -111,9 +111,11 @@ def anthropic(step: Step, body: dict[str, Any], number: int) -> Frames:
         block = {"type": "tool_use", "id": call_id(call, number, index), "name": call.name, "input": {}}
         blocks.append((block, deltas))
     for index, (block, deltas) in enumerate(blocks):
-        frames.pieces.append(_event("content_block_start", index=index, content_block=block))
-        frames.pieces.extend(_event("content_block_delta", index=index, delta=delta) for delta in deltas)
-        frames.pieces.append(_event("content_block_stop", index=index))
+        pieces = [_event("content_block_delta", index=index, delta=delta) for delta in deltas]
+        # A block's first and last events travel with its first and last pieces, so that pieces count the same as with OpenAI.
+        pieces[0] = _event("content_block_start", index=index, content_block=block) + pieces[0]
+        pieces[-1] += _event("content_block_stop", index=index)
+        frames.pieces.extend(pieces)
     if step.error_in_stream is not None:
         frames.tail.append(_event("error", error=step.error_in_stream))
         return frames

@@ -76,13 +76,14 @@ class Default(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SeenRequest(msgspec.Struct):
-    """One model request as it came; `headers` without credentials. `pieces` is how many had been sent when it ended."""
+    """One model request as it came; its key stands in `credential`, not in `headers`. `pieces` had been sent when it ended."""
 
     number: int
     time: float
     path: str
     body: dict[str, Any]
     headers: dict[str, str]
+    credential: str = ""
     script: str = ""
     outcome: Outcome = "open"
     pieces: int = 0
@@ -114,7 +115,8 @@ class Book:
     def note(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> SeenRequest:
         """Write a request down."""
         self._number += 1
-        seen = SeenRequest(self._number, time.time(), path, body, headers)
+        credential = headers.pop("x-api-key", "") or headers.pop("authorization", "").removeprefix("Bearer ")
+        seen = SeenRequest(self._number, time.time(), path, body, headers, credential)
         if self.recording:
             self.requests.append(seen)
         return seen

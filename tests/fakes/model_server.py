@@ -30,15 +30,18 @@ from tests.fakes.model_frames import Frames
 from tests.fakes.model_script import Book, Default, Script, SeenRequest, Step
 
 Builder = Callable[[Step, dict[str, Any], int], Frames]
-_SECRET_HEADERS = {"authorization", "x-api-key"}
 
 
 class FakeModelServer:
-    """The server in this event loop. `url` ends in `/v1`; `book` is its state, which tests in the same loop may touch directly."""
+    """The server in this event loop. `url` ends in `/v1`; `book` is its state, which tests in the same loop may touch.
+
+    `connections` are the peers that have asked a model, one per TCP connection.
+    """
 
     def __init__(self, port: int = 0) -> None:
         self.book = Book()
         self.port = port
+        self.connections: set[object] = set()
         self._runner: web.AppRunner | None = None
 
     @property
@@ -101,8 +104,9 @@ class FakeModelServer:
             body: dict[str, Any] = msgspec.json.decode(await request.read(), type=dict[str, Any])
         except msgspec.MsgspecError as error:
             return web.json_response({"error": {"message": str(error), "type": "invalid_request_error"}}, status=400)
-        headers = {k.lower(): v for k, v in request.headers.items() if k.lower() not in _SECRET_HEADERS}
-        seen = self.book.note(request.path, body, headers)
+        seen = self.book.note(request.path, body, {name.lower(): value for name, value in request.headers.items()})
+        if request.transport is not None:
+            self.connections.add(request.transport.get_extra_info("peername"))
         self.book.in_flight += 1
         try:
             response = await self._play(request, self.book.next_step(seen), seen, build)
@@ -156,7 +160,7 @@ class FakeModelServer:
         if step.gate and step.gate_after == seen.pieces:
             await self.book.gate(step.gate).wait()
         if step.garbage_after == seen.pieces:
-            await response.write(b"data: <<<this is not JSON>>>\n\n")
+            await response.write(b"data: this is not JSON\n\n")
         if step.stall_after == seen.pieces:
             await asyncio.Event().wait()
         if step.cut_after == seen.pieces:

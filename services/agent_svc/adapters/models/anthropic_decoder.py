@@ -33,7 +33,8 @@ class MessagesDecoder:
         self._parser = SseParser()
         self._assembly = Assembly()
         self._usage = WireUsage()
-        self._stop_reason: str | None = None
+        self._stop_reason = ""
+        self._own_calls: set[int] = set()
         self._done = False
 
     def feed(self, chunk: bytes) -> list[ModelEvent]:
@@ -68,7 +69,8 @@ class MessagesDecoder:
         if delta.text:
             self._assembly.text(delta.text)
         elif delta.partial_json:
-            self._assembly.tool_call(index, "", "", delta.partial_json)
+            if index in self._own_calls:  # The provider streams its own tools' input too.
+                self._assembly.tool_call(index, "", "", delta.partial_json)
         elif delta.thinking:
             self._assembly.reasoning(delta.thinking)
         elif delta.signature:
@@ -76,6 +78,7 @@ class MessagesDecoder:
 
     def _take_block(self, index: int, block: Block) -> None:
         if block.type == "tool_use":
+            self._own_calls.add(index)
             arguments = msgspec.json.encode(block.input).decode() if block.input else ""
             self._assembly.tool_call(index, block.id or "", block.name or "", arguments)
         elif block.text:
@@ -102,4 +105,4 @@ class MessagesDecoder:
             raise failures.broke_off(self._server)
         self.over = True
         self._assembly.usage = to_usage(self._usage)
-        return self._assembly.finished(stop_reason(self._stop_reason, self._assembly.has_tool_calls))
+        return self._assembly.finished(stop_reason(self._stop_reason))

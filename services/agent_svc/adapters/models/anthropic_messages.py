@@ -47,7 +47,7 @@ class AnthropicProvider:
         body = await self._transport.get("/models?limit=1000")
         try:
             return [model.id for model in msgspec.json.decode(body, type=ModelList).data]
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             raise failures.garbage(self._transport.server, "its list of models cannot be read") from None
 
     async def aclose(self) -> None:

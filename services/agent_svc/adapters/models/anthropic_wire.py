@@ -97,7 +97,6 @@ decode_event = msgspec.json.Decoder(Event).decode
 _encoder = msgspec.json.Encoder()
 
 _STOP_REASONS = {
-    "end_turn": StopReason.END_TURN,
     "tool_use": StopReason.TOOL_CALLS,
     "max_tokens": StopReason.MAX_TOKENS,
     "model_context_window_exceeded": StopReason.MAX_TOKENS,
@@ -106,10 +105,9 @@ _STOP_REASONS = {
 }
 
 
-def stop_reason(name: str | None, has_tool_calls: bool) -> StopReason:
-    """Our name of the stop reason."""
-    reason = _STOP_REASONS.get(name or "", StopReason.END_TURN)
-    return StopReason.TOOL_CALLS if has_tool_calls and reason is StopReason.END_TURN else reason
+def stop_reason(name: str) -> StopReason:
+    """Our name of the stop reason; unknown and missing ones are an ordinary end."""
+    return _STOP_REASONS.get(name, StopReason.END_TURN)
 
 
 def merge_usage(known: WireUsage, new: WireUsage) -> WireUsage:

@@ -47,11 +47,6 @@ class Assembly:
         self.usage = Usage()
 
     @property
-    def has_tool_calls(self) -> bool:
-        """Whether the model has begun a tool call."""
-        return bool(self._slots)
-
-    @property
     def is_empty(self) -> bool:
         """Whether nothing of an answer has come yet."""
         return not (self._slots or self._text or self._reasoning or self._pending)
@@ -101,7 +96,11 @@ class Assembly:
         return events
 
     def finished(self, stop_reason: StopReason) -> ModelFinished:
-        """The whole answer. Calls without an id, or with one already taken, get a new one; calls without a name are dropped."""
+        """The whole answer.
+
+        Calls without an id, or with one already taken, get a new one; calls without a name are dropped. Where a server's
+        stop reason and its calls contradict each other, the calls are right.
+        """
         taken: set[str] = set()
         calls: list[ToolCall] = []
         for slot in self._slots:
@@ -110,6 +109,10 @@ class Assembly:
             call_id = slot.id if slot.id and slot.id not in taken else f"call_{uuid.uuid4().hex[:24]}"
             taken.add(call_id)
             calls.append(ToolCall(call_id, slot.name, "".join(slot.arguments).strip() or "{}"))
+        if calls and stop_reason is StopReason.END_TURN:
+            stop_reason = StopReason.TOOL_CALLS
+        elif not calls and stop_reason is StopReason.TOOL_CALLS:
+            stop_reason = StopReason.END_TURN
         return ModelFinished(
             stop_reason=stop_reason,
             text="".join(self._text),
@@ -156,6 +159,6 @@ def arguments_object(arguments_json: str) -> dict[str, object]:
     """
     try:
         value = msgspec.json.decode(arguments_json or "{}")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         value = None
     return value if isinstance(value, dict) else {"invalid_arguments": arguments_json}

@@ -127,7 +127,7 @@ def _explain(body: bytes) -> tuple[str, str]:
     """(reason, code) out of an error body of any shape."""
     try:
         value: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return clean(body.decode("utf-8", "replace")), ""
     if isinstance(value, list) and value:
         value = value[0]  # Gemini's compatible endpoint wraps the error in a list

@@ -65,7 +65,7 @@ class OpenAIChatProvider:
         body = await self._transport.get("/models")
         try:
             models = msgspec.json.decode(body, type=ModelList).data
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             raise failures.garbage(self._transport.server, "its list of models cannot be read") from None
         self._listed_windows = {model.id: window for model in models if (window := model.window)}
         return [model.id for model in models]

@@ -104,4 +104,4 @@ class ChatDecoder:
             if not self._done:
                 raise failures.broke_off(self._server)
         self.over = True
-        return self._assembly.finished(stop_reason(self._finish_reason, self._assembly.has_tool_calls))
+        return self._assembly.finished(stop_reason(self._finish_reason))

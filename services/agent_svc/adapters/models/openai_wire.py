@@ -134,8 +134,6 @@ _decode = msgspec.json.Decoder(Chunk).decode
 _encoder = msgspec.json.Encoder()
 
 _STOP_REASONS = {
-    "stop": StopReason.END_TURN,
-    "eos": StopReason.END_TURN,
     "tool_calls": StopReason.TOOL_CALLS,
     "function_call": StopReason.TOOL_CALLS,
     "length": StopReason.MAX_TOKENS,
@@ -150,18 +148,15 @@ def decode_chunk(payload: bytes) -> Chunk:
     """
     try:
         return _decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         text = json.dumps(json.loads(payload.decode("utf-8", "replace")), ensure_ascii=False)
         whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return msgspec.json.decode(whole, type=Chunk, strict=False)
 
 
-def stop_reason(finish_reason: str | None, has_tool_calls: bool) -> StopReason:
-    """Our name of the finish reason; tool calls count as such even when the server says `stop`, or nothing."""
-    reason = _STOP_REASONS.get(finish_reason or "stop", StopReason.END_TURN)
-    if has_tool_calls and reason is StopReason.END_TURN:
-        return StopReason.TOOL_CALLS
-    return reason
+def stop_reason(finish_reason: str) -> StopReason:
+    """Our name of the finish reason; unknown and missing ones are an ordinary end."""
+    return _STOP_REASONS.get(finish_reason, StopReason.END_TURN)
 
 
 def encode_request(request: ModelRequest, *, with_tools: bool, limit_field: str, left_out: frozenset[str]) -> bytes:

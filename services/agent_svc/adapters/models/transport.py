@@ -80,14 +80,15 @@ class Transport:
     async def post(self, path: str, body: bytes, model: str) -> Answer:
         """Send `body` once and return the answer when its head says 200; else raises ModelError."""
         session = self._open_session()
+        limit_s = self.limits.connect_s + self.limits.first_byte_s
         try:
-            async with asyncio.timeout(self.limits.connect_s + self.limits.first_byte_s):
+            async with asyncio.timeout(limit_s):
                 response = await session.post(self._base_url + path, data=body, allow_redirects=False)
         except aiohttp.ConnectionTimeoutError:
             seconds = f"{self.limits.connect_s:g} s"
             raise ModelUnavailable(f"{self.server} is not reachable (no connection within {seconds}).") from None
         except TimeoutError:
-            raise self.silent_for(self.limits.first_byte_s) from None
+            raise self.silent_for(limit_s) from None
         except aiohttp.ClientError as error:
             raise self._unreachable(error) from None
         if response.status == 200:

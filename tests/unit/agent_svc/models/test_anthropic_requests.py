@@ -1,0 +1,108 @@
+"""What Hearth sends to Anthropic's messages protocol."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from agent_svc.adapters.models.anthropic_wire import DEFAULT_MAX_TOKENS, encode_request
+from agent_svc.domain.model import (
+    AssistantMessage,
+    ModelRequest,
+    SystemMessage,
+    ToolCall,
+    ToolChoice,
+    ToolMessage,
+    ToolSpec,
+    UserMessage,
+)
+
+
+def encode(request: ModelRequest) -> dict[str, Any]:
+    return json.loads(encode_request(request))
+
+
+def roles(body: dict[str, Any]) -> list[str]:
+    return [message["role"] for message in body["messages"]]
+
+
+def test_system_texts_are_joined_and_end_a_cacheable_prefix() -> None:
+    body = encode(ModelRequest("claude", [SystemMessage("One."), SystemMessage("Two."), UserMessage("hi")]))
+    assert body["system"] == [{"type": "text", "text": "One.\n\nTwo.", "cache_control": {"type": "ephemeral"}}]
+    assert body["messages"][-1]["content"][-1]["cache_control"] == {"type": "ephemeral"}
+    assert body["max_tokens"] == DEFAULT_MAX_TOKENS
+
+
+def test_roles_alternate_and_results_stand_first_behind_their_calls() -> None:
+    body = encode(
+        ModelRequest(
+            "claude",
+            [
+                UserMessage("a"),
+                UserMessage("b"),
+                AssistantMessage(" ", "", (ToolCall("functions.f:0", "f", "nonsense"), ToolCall("c2", "g", ""))),
+                ToolMessage("functions.f:0", "bad", is_error=True),
+                ToolMessage("c2", ""),
+                UserMessage("and now?"),
+            ],
+        )
+    )
+    assert roles(body) == ["user", "assistant", "user"]
+    first, calls, last = (message["content"] for message in body["messages"])
+    assert [block["text"] for block in first] == ["a", "b"]
+    assert [block["type"] for block in calls] == ["tool_use", "tool_use"]
+    assert calls[0]["input"] == {"invalid_arguments": "nonsense"}
+    assert calls[1]["input"] == {}
+    assert [block["type"] for block in last] == ["tool_result", "tool_result", "text"]
+    assert calls[0]["id"] == last[0]["tool_use_id"] == "functions_f_0"
+    assert last[0]["is_error"] is True
+    assert last[1]["content"] == []
+
+
+def test_a_conversation_that_begins_with_the_assistant_gets_a_user_before_it() -> None:
+    assert roles(encode(ModelRequest("claude", [AssistantMessage("Hello!"), UserMessage("hi")]))) == [
+        "user",
+        "assistant",
+        "user",
+    ]
+
+
+def test_tools_and_settings_have_their_places() -> None:
+    tool = ToolSpec("f", "Does f.")
+    request = ModelRequest(
+        "claude",
+        [UserMessage("x")],
+        tools=[tool],
+        tool_choice=ToolChoice.REQUIRED,
+        temperature=0.3,
+        max_output_tokens=7,
+        stop=["END"],
+    )
+    body = encode(request)
+    assert body["tools"] == [
+        {"name": "f", "description": "Does f.", "input_schema": {"type": "object", "properties": {}}}
+    ]
+    assert body["tool_choice"] == {"type": "any"}
+    assert (body["temperature"], body["max_tokens"], body["stop_sequences"]) == (0.3, 7, ["END"])
+
+
+def test_thinking_is_asked_for_and_its_proof_given_back() -> None:
+    call = ToolCall("c1", "f", "{}")
+    thought = AssistantMessage("", "because", (call,), reasoning_signature="sig")
+    messages = [UserMessage("x"), thought, ToolMessage("c1", "ok")]
+    body = encode(ModelRequest("claude", messages, temperature=0.3, reasoning_effort="medium"))
+    assert body["thinking"] == {"type": "enabled", "budget_tokens": 8192}
+    assert body["max_tokens"] > 8192
+    assert "temperature" not in body
+    assert body["messages"][1]["content"][0] == {"type": "thinking", "thinking": "because", "signature": "sig"}
+
+
+def test_thinking_is_not_asked_for_where_it_would_be_refused() -> None:
+    user = UserMessage("x")
+    unsigned = [user, AssistantMessage("", "because", (ToolCall("c1", "f", "{}"),)), ToolMessage("c1", "ok")]
+    assert "thinking" not in encode(ModelRequest("claude", unsigned, reasoning_effort="high"))
+    assert "thinking" not in encode(ModelRequest("claude", [user], reasoning_effort="high", max_output_tokens=1500))
+    assert "thinking" not in encode(
+        ModelRequest("claude", [user], reasoning_effort="high", tool_choice=ToolChoice.REQUIRED)
+    )
+    assert "thinking" not in encode(ModelRequest("claude", [user]))
