@@ -177,6 +177,7 @@ class FakeHearth:
 
     async def _create_agent(self, request: CreateAgentRequest, context: Context) -> CreateAgentResponse:
         response = CreateAgentResponse()
+        response.agent.id = "agent_1"
         response.agent.name = request.name
         response.agent.model = "local/tiny"
         response.agent.default_conversation_id = "conv_1"
@@ -186,6 +187,7 @@ class FakeHearth:
         response = GetAgentResponse()
         if request.name in self.unknown_agents:
             await abort(context, *explained(grpc.StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND", "no such agent"))
+        response.agent.id = request.agent_id or "agent_1"
         response.agent.name = request.name or request.agent_id
         response.agent.default_conversation_id = "conv_1"
         return response

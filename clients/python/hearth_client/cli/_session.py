@@ -1,15 +1,17 @@
 """What all commands share: the settings, the client, and how failures are told."""
 
 import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
 from hearth_client._settings import Settings, discover
-from hearth_client.errors import UNREACHABLE, HearthError
+from hearth_client.errors import UNREACHABLE, HearthError, UnavailableError
 
 if TYPE_CHECKING:
     from hearth.agent.v1.agent_pb2 import Agent
@@ -71,6 +73,8 @@ class Session:
             from hearth_client import Hearth
 
             settings = self.settings
+            if not _somebody_listens(settings.url):
+                raise self.failure(UnavailableError("connection refused", reason=UNREACHABLE))
             try:
                 self._client = Hearth(settings.url, settings.api_key, retry_for_s=5.0)
             except ValueError as error:
@@ -103,6 +107,20 @@ class Session:
         if error.retry_after_s:
             hint = hint or f"Try again in {error.retry_after_s:g} s."
         return Failure(str(error), hint)
+
+
+def _somebody_listens(url: str) -> bool:
+    """Whether a Hearth on this machine can be there at all: no need to try for seconds where nobody listens. True for other machines."""
+    try:
+        parts = urlsplit(url)
+        if parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+            return True
+        with socket.create_connection((parts.hostname, parts.port or 80), timeout=1.0):
+            return True
+    except ConnectionRefusedError:
+        return False
+    except (OSError, ValueError):
+        return True
 
 
 def is_id(prefix: str, text: str) -> bool:
