@@ -17,7 +17,8 @@ class RequestKey:
     body_hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
+# No slots: a frozen class with slots cannot be called as `Once[Thing](…)`.
+@dataclass(frozen=True)
 class Once(Generic[T]):
     """A request to be answered once. Without a key it is answered each time it comes."""
 
