@@ -19,7 +19,7 @@ from agent_svc.domain.model import (
 )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Slot:
     index: int
     id: str
@@ -73,6 +73,7 @@ class Assembly:
         name tells them apart.
         """
         self._flush()
+        arguments = arguments.replace("\x00", "")
         slot = self._find(index, call_id)
         if slot is None or _begins_another(slot, index, call_id, name):
             slot = _Slot(len(self._slots) if index is None else index, call_id, name)

@@ -138,14 +138,10 @@ class _Catalog:
         models = [model for models in lists for model in models]
         try:
             default = await self._default_name()
-        except ModelError as error:
-            default, reason = "", error.message
-        else:
-            reason = ""
+        except ModelError:
+            default = ""  # The rows of its provider say why.
         if default and not any(model.name == default for model in models):
             models.append(await self._describe(default))
-        if reason and not models:
-            models.append(ModelDescription("default", ModelCapabilities(), unusable_reason=reason))
         models = [replace(model, is_default=model.name == default) for model in models]
         return sorted(models, key=lambda model: (not model.usable, not model.is_default))
 

@@ -20,7 +20,9 @@ from agent_svc.domain.model import (
 )
 
 _MAX_REASON = 300
-_CREDENTIAL = re.compile(r"\b(?:sk|pk|key|api|Bearer)[-_ ][A-Za-z0-9_\-*.]{6,}", re.IGNORECASE)
+_CREDENTIAL = re.compile(
+    r"\b(?:sk|pk|rk|gsk|xai|hf)[-_][A-Za-z0-9_\-*.]{6,}|\bAIza[A-Za-z0-9_\-*]{6,}|\bBearer\s+\S{6,}"
+)
 _TAG = re.compile(r"<[^>]*>")
 _OVERFLOW = re.compile(
     r"context_length_exceeded|exceed_context_size|maximum context length|context[ _](?:window|length|size)"

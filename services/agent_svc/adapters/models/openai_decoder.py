@@ -71,14 +71,15 @@ class ChatDecoder:
             raise failures.from_error_object(self._server, self._model, chunk.message or "")
 
     def _take_delta(self, delta: Delta) -> None:
+        reasoning = delta.reasoning_content or delta.reasoning
+        if reasoning:
+            self._assembly.reasoning(reasoning)
         content = delta.content
         if content:
             if isinstance(content, str):
                 self._assembly.text(content)
             else:
                 self._assembly.text("".join(part.text or "" for part in content))
-        elif reasoning := delta.reasoning_content or delta.reasoning:
-            self._assembly.reasoning(reasoning)
         if delta.refusal:
             self._assembly.text(delta.refusal)
         for part in delta.tool_calls or ():

@@ -44,6 +44,8 @@ class Transport:
         self.server = server
         self.limits = limits
         self._base_url = base_url.rstrip("/")
+        # What a provider says of a request may quote the key that came with it.
+        self._secrets = [value.removeprefix("Bearer ").encode() for value in headers.values() if len(value) >= 16]
         self._headers = {
             "Accept-Encoding": "identity",
             "Content-Type": "application/json",
@@ -74,7 +76,7 @@ class Transport:
                     return body
         except TimeoutError:
             raise ModelTimeout(f"{self.server} did not answer within {self.limits.list_s:g} s.") from None
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
             raise self._unreachable(error) from None
 
     async def post(self, path: str, body: bytes, model: str) -> Answer:
@@ -89,7 +91,7 @@ class Transport:
             raise ModelUnavailable(f"{self.server} is not reachable (no connection within {seconds}).") from None
         except TimeoutError:
             raise self.silent_for(limit_s) from None
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
             raise self._unreachable(error) from None
         if response.status == 200:
             answer = Answer(self, response)
@@ -102,6 +104,8 @@ class Transport:
                     error_body = await _read_up_to(response, _MAX_ERROR_BODY)
         finally:
             response.release()
+        for secret in self._secrets:
+            error_body = error_body.replace(secret, b"[hidden]")
         raise failures.from_response(self.server, model, response.status, response.headers, error_body)
 
     async def wait_for_retry(self, attempt: int, error: ModelError) -> bool:
@@ -123,7 +127,7 @@ class Transport:
         """The answer is over."""
         self._answers.discard(answer)
 
-    def _unreachable(self, error: aiohttp.ClientError) -> ModelUnavailable:
+    def _unreachable(self, error: Exception) -> ModelUnavailable:
         if self._closed:
             return self._shutting_down()
         return ModelUnavailable(f"{self.server} is not reachable ({_cause(error)}).")
@@ -137,7 +141,7 @@ class Transport:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self.limits.connections, keepalive_timeout=30),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.limits.connect_s),
+                timeout=aiohttp.ClientTimeout(total=None, connect=self.limits.connect_s),
                 headers=self._headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
@@ -172,7 +176,8 @@ class Answer:
                 # The end of the body comes right behind the last event; once it is read, the connection can be kept.
                 with contextlib.suppress(aiohttp.ClientError, ModelError, TimeoutError):
                     async with asyncio.timeout(_DRAIN_S):
-                        await self._response.content.readany()
+                        while await self._response.content.readany():
+                            pass
         finally:
             self._transport.forget(self)
             self._response.release()
@@ -229,14 +234,14 @@ async def _read_up_to(response: aiohttp.ClientResponse, limit: int) -> bytes:
     return b"".join(pieces)[:limit]
 
 
-def _cause(error: aiohttp.ClientError) -> str:
+def _cause(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "its host name cannot be resolved"
     if isinstance(error, aiohttp.ClientSSLError):
         return "its TLS certificate is not accepted"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "it closed the connection"
-    if isinstance(error, aiohttp.InvalidURL):
+    if isinstance(error, (aiohttp.InvalidURL, UnicodeError)):
         return "its URL is not valid"
     if isinstance(error, OSError):
         if isinstance(error, ConnectionResetError):

@@ -22,10 +22,10 @@ async def server() -> AsyncIterator[FakeModelServer]:
 async def provider(request: pytest.FixtureRequest, server: FakeModelServer) -> AsyncIterator[ModelProvider]:
     """Each test runs over both protocols."""
     if request.param == "openai":
-        provider: ModelProvider = OpenAIChatProvider(server.url, "sk-test-secret", limits=QUICK)
+        provider: ModelProvider = OpenAIChatProvider(server.url, "test-secret-key-1", limits=QUICK)
     else:
         shown = f"The model server at {server.url}"
-        provider = AnthropicProvider("sk-test-secret", server.url, server=shown, limits=QUICK)
+        provider = AnthropicProvider("test-secret-key-1", server.url, server=shown, limits=QUICK)
     yield provider
     await provider.aclose()
 
@@ -33,6 +33,6 @@ async def provider(request: pytest.FixtureRequest, server: FakeModelServer) -> A
 @pytest.fixture
 async def openai(server: FakeModelServer) -> AsyncIterator[OpenAIChatProvider]:
     """For what only this protocol's servers do."""
-    provider = OpenAIChatProvider(server.url, "sk-test-secret", limits=QUICK)
+    provider = OpenAIChatProvider(server.url, "test-secret-key-1", limits=QUICK)
     yield provider
     await provider.aclose()

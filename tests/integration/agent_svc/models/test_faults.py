@@ -86,7 +86,7 @@ async def test_a_wait_that_is_too_long_is_reported_at_once(provider: ModelProvid
     ("step", "kind"),
     [
         (Step(status=400, error="tools: bad schema"), ModelRejected),
-        (Step(status=401, error="bad key sk-test-secret"), ModelRejected),
+        (Step(status=401, error="bad key test-secret-key-1"), ModelRejected),
         (Step(status=400, error="This model's maximum context length is 10 tokens"), ContextOverflow),
     ],
 )
@@ -97,7 +97,7 @@ async def test_a_refusal_is_not_tried_again(
     with pytest.raises(kind) as caught:
         await collect(provider, ask("refused"))
     assert len(server.book.requests) == 1
-    assert "sk-test" not in str(caught.value)
+    assert "test-secret" not in str(caught.value)
 
 
 async def test_a_stream_cut_in_the_middle_is_not_begun_again(provider: ModelProvider, server: FakeModelServer) -> None:

@@ -123,15 +123,21 @@ async def test_giving_up_closes_the_stream_at_once(provider: ModelProvider, serv
     assert server.book.requests[0].pieces < 100
 
 
+@pytest.mark.parametrize("way", ["cancel", "close"])
 async def test_giving_up_before_the_first_byte_closes_the_request(
-    provider: ModelProvider, server: FakeModelServer
+    provider: ModelProvider, server: FakeModelServer, way: str
 ) -> None:
     server.script("thinks", Step(stall_before_head=True))
     task = asyncio.create_task(collect(provider, ask("thinks")))
     await server.until(lambda book: book.in_flight == 1)
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    if way == "cancel":
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    else:
+        await provider.aclose()
+        with pytest.raises(ModelUnavailable, match="shutting down"):
+            await asyncio.wait_for(task, 1)
     await server.until(lambda book: book.in_flight == 0, timeout_s=1)
     assert server.book.requests[0].outcome == "client_closed"
 
@@ -182,4 +188,4 @@ async def test_the_key_travels_and_no_history_is_lost(server: FakeModelServer, p
     _, finished = await collect(provider, ModelRequest("scripted", messages))
     assert finished.text == "You said: c"
     assert len(server.book.requests[0].body["messages"]) == 3
-    assert server.book.requests[0].credential == "sk-test-secret"
+    assert server.book.requests[0].credential == "test-secret-key-1"

@@ -90,4 +90,5 @@ def test_the_wait_that_a_server_asks_for_is_read_in_all_its_forms() -> None:
 def test_a_providers_words_are_made_fit_for_a_person() -> None:
     assert clean("a\x1b[31m\nb\t c") == "a [31m b c"
     assert clean("Bearer abcdefghijk failed") == "[hidden] failed"
+    assert clean("Incorrect API key provided: sk-proj-a***b.") == "Incorrect API key provided: [hidden]"
     assert len(clean("x" * 5000)) == 300

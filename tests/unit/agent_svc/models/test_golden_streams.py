@@ -110,14 +110,17 @@ def test_what_comes_in_one_chunk_is_one_delta() -> None:
 def test_a_server_that_does_not_stream_is_understood() -> None:
     decoder = ChatDecoder("The model server", "m", "application/json")
     body = {
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": "All at once."}, "finish_reason": "stop"}],
+        "choices": [
+            {"index": 0, "message": {"reasoning_content": "Quick.", "content": "All at once."}, "finish_reason": "stop"}
+        ],
         "usage": {"prompt_tokens": 3, "completion_tokens": 4},
     }
     raw = json.dumps(body, indent=1).encode()
     events = [*decoder.feed(raw[:20]), *decoder.feed(raw[20:]), *decoder.feed(b"")]
-    assert [type(event) for event in events] == [TextDelta, ModelFinished]
-    assert isinstance(events[1], ModelFinished)
-    assert (events[1].text, events[1].usage.input_tokens) == ("All at once.", 3)
+    assert [type(event) for event in events] == [ReasoningDelta, TextDelta, ModelFinished]
+    finished = events[-1]
+    assert isinstance(finished, ModelFinished)
+    assert (finished.reasoning, finished.text, finished.usage.input_tokens) == ("Quick.", "All at once.", 3)
 
 
 def test_a_web_page_is_not_an_answer() -> None:
