@@ -15,6 +15,7 @@
  *
  * The connection is kept up by itself: after a break it reconnects with backoff, gets a fresh token where the old one
  * has expired, and every subscription goes on after the last event it handed out: each event once, in order.
+ * One file on purpose: it can be copied to where it is needed.
  * Needs nothing but a WebSocket; where there is no global one, pass `WebSocket` in the options.
  */
 

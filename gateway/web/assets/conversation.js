@@ -24,6 +24,7 @@ export class ConversationView {
     scroller.addEventListener("scroll", () => {
       this.#sticky = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_THE_END_PX;
     }, { passive: true });
+    new ResizeObserver(() => this.#scroll()).observe(scroller);
   }
 
   /** Shows a conversation, from its recent past on. */

@@ -11,7 +11,8 @@ import pytest
 
 from chassis import ids
 from hearth.agent.v1 import event_pb2
-from tests.fakes.scripted_hearth import STRANGERS
+from tests.fakes.scripted_hearth import ModelServicer
+from tests.fakes.scripted_world import STRANGERS
 from tests.integration.gateway.conftest import Client, Harness
 
 
@@ -215,8 +216,6 @@ async def test_request_id_makes_a_call_idempotent(harness: Harness) -> None:
 
 
 async def test_timeout_of_a_call(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.fakes.scripted_hearth import ModelServicer
-
     async def slow(self: Any, request: Any, context: Any) -> None:
         await asyncio.sleep(5)
 

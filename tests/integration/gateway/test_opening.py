@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.session import Session
-from tests.fakes.scripted_hearth import ORGANIZATION, STRANGERS
+from tests.fakes.scripted_world import ORGANIZATION, STRANGERS, Tokens
 from tests.integration.gateway.conftest import Harness
 
 
@@ -68,8 +68,6 @@ async def test_wrong_token_is_unauthenticated(harness: Harness, token: str) -> N
 
 
 async def test_expired_and_foreign_tokens_are_unauthenticated(harness: Harness) -> None:
-    from tests.fakes.scripted_hearth import Tokens
-
     for token in (harness.world.tokens.issue(lifetime_s=-60), Tokens().issue()):
         client = await harness.dial()
         await client.send(type="hello", id=1, token=token)

@@ -140,6 +140,7 @@ async def test_a_slow_reader_slows_nobody_else_and_is_cut_after_a_stall(
     held = max(client._bytes for client in harness.built.gateway._sessions.values())
     assert held <= 1024 * 1024 + 50_000
     await harness.eventually(lambda: harness.built.gateway.connections == 1)
+    transport.resume_reading()
 
 
 async def test_disconnects_of_every_kind_leave_nothing(harness: Harness) -> None:
@@ -166,6 +167,15 @@ async def test_disconnects_of_every_kind_leave_nothing(harness: Harness) -> None
     assert not hub._clients
     assert harness.built.watches.count == 0
     await harness.eventually(lambda: len(gateway_tasks() - before) <= 2)  # the streams themselves stay
+
+
+async def test_a_passing_fault_of_one_subscription_is_tried_again(harness: Harness) -> None:
+    conversation = fill(harness, 2)
+    harness.world.hiccups = 2
+    client = await harness.connect()
+    opened = await client.request("subscribe", sub="c", topic=f"conversation:{conversation.id}", after_seq=0)
+    assert opened["resumed"] is True
+    assert await events(client, 2) == [1, 2]
 
 
 async def test_revoked_subscription_ends(harness: Harness) -> None:

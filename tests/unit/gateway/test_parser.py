@@ -20,7 +20,7 @@ values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
-    | st.floats(allow_nan=False)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text()
     | st.sampled_from(["s", "run:run_1", "eyJ.e30.x", "agent.StartRun", "\u0000", "\u202e", "𝒳" * 300]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -53,7 +53,7 @@ def test_any_bytes(data: bytes) -> None:
 @given(objects)
 def test_any_object_with_a_type_is_answerable(value: dict[str, Any]) -> None:
     message = check(json.dumps(value).encode())
-    assert not isinstance(message, BadFrame) or "\\ud" in json.dumps(value)
+    assert not isinstance(message, BadFrame)
     if isinstance(message, BadMessage):
         number = value.get("id")
         valid = isinstance(number, int) and not isinstance(number, bool) and 1 <= number < 2**53
