@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import grpc
 import grpc.aio
-from google.protobuf.message import Message
+from google.protobuf.message import Message as ProtoMessage
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from hearth.agent.v1.agent_service_pb2 import (
@@ -22,6 +22,8 @@ from hearth.agent.v1.agent_service_pb2 import (
     ListAgentsRequest,
     ListAgentsResponse,
 )
+from hearth.agent.v1.conversation_pb2 import Message
+from hearth.agent.v1.conversation_service_pb2 import ListMessagesRequest, ListMessagesResponse
 from hearth.agent.v1.event_pb2 import Frame
 from hearth.agent.v1.run_pb2 import Run, RunState
 from hearth.agent.v1.run_service_pb2 import (
@@ -69,8 +71,10 @@ class FakeHearth:
     silent: bool = False
     """Streams stay open after their frames and say nothing."""
     agents: list[str] = field(default_factory=list)
+    history: list[Message] = field(default_factory=list)
+    """Messages of every conversation, oldest first."""
     unknown_agents: set[str] = field(default_factory=set)
-    calls: list[tuple[str, Message]] = field(default_factory=list)
+    calls: list[tuple[str, ProtoMessage]] = field(default_factory=list)
     run_ids: dict[str, str] = field(default_factory=dict)
     """request id → run id: the idempotency table."""
     open_streams: int = 0
@@ -99,7 +103,7 @@ class FakeHearth:
         return sum(1 for name, _ in self.calls if name == method)
 
     def _handlers(self) -> Sequence[grpc.GenericRpcHandler]:
-        unary: dict[str, dict[str, tuple[Any, type[Message]]]] = {
+        unary: dict[str, dict[str, tuple[Any, type[ProtoMessage]]]] = {
             "hearth.user.v1.TokenService": {
                 "IssueToken": (self._issue_token, IssueTokenRequest),
                 "WhoAmI": (self._who_am_i, WhoAmIRequest),
@@ -110,12 +114,13 @@ class FakeHearth:
                 "GetAgent": (self._get_agent, GetAgentRequest),
                 "ListAgents": (self._list_agents, ListAgentsRequest),
             },
+            "hearth.agent.v1.ConversationService": {"ListMessages": (self._list_messages, ListMessagesRequest)},
             "hearth.agent.v1.RunService": {
                 "GetRun": (self._get_run, GetRunRequest),
                 "CancelRun": (self._cancel_run, CancelRunRequest),
             },
         }
-        streams: dict[str, tuple[Any, type[Message]]] = {
+        streams: dict[str, tuple[Any, type[ProtoMessage]]] = {
             "SendMessage": (self._send_message, SendMessageRequest),
             "WatchRun": (self._watch_run, WatchRunRequest),
         }
@@ -138,7 +143,7 @@ class FakeHearth:
         return handlers
 
     def _checked(self, name: str, answer: Any) -> Any:
-        async def handle(request: Message, context: Context) -> Message:
+        async def handle(request: ProtoMessage, context: Context) -> ProtoMessage:
             self.calls.append((name, request))
             if name == "IssueToken":
                 return await answer(request, context)
@@ -199,6 +204,9 @@ class FakeHearth:
         for name in self.agents[start:end]:
             response.agents.add(name=name)
         return response
+
+    async def _list_messages(self, request: ListMessagesRequest, context: Context) -> ListMessagesResponse:
+        return ListMessagesResponse(messages=reversed(self.history))
 
     async def _get_run(self, request: GetRunRequest, context: Context) -> GetRunResponse:
         state = RunState.RUN_STATE_SUCCEEDED if self.log.is_over else RunState.RUN_STATE_RUNNING
@@ -264,5 +272,5 @@ async def abort(context: Context, code: grpc.StatusCode, status: status_pb2.Stat
         await context.abort(code, status.message, trailing)
 
 
-def _serialize(message: Message) -> bytes:
+def _serialize(message: ProtoMessage) -> bytes:
     return message.SerializeToString()

@@ -36,7 +36,23 @@ def to_dict(message: Message) -> dict[str, Any]:
     """Proto JSON with the field names of the API; fields at their default included, so that scripts find them."""
     from google.protobuf.json_format import MessageToDict
 
-    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    return _whole_numbers(
+        MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    )
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """JSON with sorted keys: the order in which protobuf lists a map differs from run to run."""
+    return json.dumps(value, indent=indent, ensure_ascii=False, sort_keys=True)
+
+
+def _whole_numbers(value: Any) -> Any:
+    """A Struct holds every number as a float; in JSON 6.0 is 6."""
+    if isinstance(value, dict):
+        return {key: _whole_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def print_json(value: Message | Iterable[Message] | Mapping[str, Any]) -> None:
@@ -49,12 +65,12 @@ def print_json(value: Message | Iterable[Message] | Mapping[str, Any]) -> None:
         plain = value
     else:
         plain = [to_dict(message) for message in value]
-    click.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+    click.echo(to_json(plain, indent=2))
 
 
 def print_json_line(message: Message) -> None:
     """One JSON object on one line, at once."""
-    click.echo(json.dumps(to_dict(message), ensure_ascii=False))
+    click.echo(to_json(to_dict(message)))
 
 
 def note(text: str) -> None:

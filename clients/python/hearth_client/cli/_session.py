@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _HINTS = {
     UNREACHABLE: "Is it running? `make up` in Hearth's folder starts it, `make status` says how it is.",
+    "DEPENDENCY_UNAVAILABLE": "A part of Hearth does not run, or not yet: `make status` says which.",
     "API_KEY_INVALID": "The key comes from {source}. A new Hearth makes a new key: see .hearth/env.",
     "MODEL_NOT_CONFIGURED": "`hearth model list` says why; set OPENAI_API_KEY, ANTHROPIC_API_KEY or HEARTH_OPENAI_BASE_URL and restart Hearth.",
     "MODEL_UNKNOWN": "`hearth model list` shows the models.",
@@ -37,7 +39,7 @@ class Failure(click.ClickException):
         """Writes it to standard error."""
         click.echo(f"hearth: {self.message}", err=True)
         if self.hint:
-            click.echo(f"        {self.hint}", err=True)
+            click.echo(textwrap.indent(self.hint, " " * 8), err=True)
 
 
 class Session:

@@ -17,6 +17,7 @@ from hearth_client.cli._output import (
     print_table,
     shorten,
     to_dict,
+    to_json,
     when,
 )
 from hearth_client.cli._session import (
@@ -67,7 +68,7 @@ def push(
         print_json(pushed)
         return
     click.echo(pushed.tool.id)
-    arguments = ", ".join(to_dict(pushed.tool).get("parameters", {}).get("properties", {}))
+    arguments = ", ".join(sorted(to_dict(pushed.tool).get("parameters", {}).get("properties", {})))
     done = "created" if pushed.created else "stored"
     note(f"{done} tool {pushed.tool.name}({arguments}), version {pushed.tool.version}")
 
@@ -112,7 +113,7 @@ def show(session: Session, name: str, as_json: bool) -> None:
         }
     )
     print_heading("arguments")
-    click.echo(json.dumps(to_dict(found).get("parameters", {}), indent=2, ensure_ascii=False))
+    click.echo(to_json(to_dict(found).get("parameters", {}), indent=2))
     if found.source_code:
         print_heading("source")
         click.echo(for_terminal(found.source_code))
