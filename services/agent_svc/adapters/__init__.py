@@ -1,0 +1,1 @@
+"""Implementations of interfaces that speak to NATS and to model providers."""

@@ -1,0 +1,1 @@
+"""Other services as agent_svc sees them."""

@@ -1,0 +1,1 @@
+"""Values and pure rules of agents, conversations and runs."""

@@ -1,0 +1,78 @@
+"""Conversations and their messages: what the model may see, in the order it was said."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from agent_svc.domain.model import ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One gapless log of an agent. `version` counts changes of display_name and is its etag."""
+
+    id: UUID
+    organization_id: UUID
+    agent_id: UUID
+    display_name: str
+    head_seq: int
+    create_time: datetime
+    update_time: datetime
+    version: int = 1
+
+
+class MessageRole(enum.IntEnum):
+    """Who speaks. Numbers as in hearth.agent.v1.MessageRole, and as stored."""
+
+    USER = 1
+    ASSISTANT = 2
+    TOOL = 3
+    SUMMARY = 4
+
+
+class ToolCallOutcome(enum.IntEnum):
+    """How a tool call went; UNKNOWN: interrupted, its effect may have happened. Numbers as on the wire and as stored."""
+
+    NONE = 0
+    SUCCEEDED = 1
+    FAILED = 2
+    UNKNOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An entry of a conversation.
+
+    `seq` is that of its message_completed event (0 until it is stored); `run_seq` is the seq of the first event of its run:
+    the conversation as the model reads it is ordered by (run_seq, seq), so that a message that waited its turn comes after
+    the answer to the one before it.
+    """
+
+    id: UUID
+    run_id: UUID
+    run_seq: int
+    role: MessageRole
+    text: str
+    create_time: datetime
+    seq: int = 0
+    reasoning: str = ""
+    reasoning_signature: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    tool_name: str = ""
+    tool_outcome: ToolCallOutcome = ToolCallOutcome.NONE
+
+
+def storable_text(text: str) -> str:
+    """Text that PostgreSQL and protobuf can both hold: NUL and lone surrogates become U+FFFD."""
+    if "\x00" in text:
+        text = text.replace("\x00", "\ufffd")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

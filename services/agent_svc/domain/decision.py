@@ -1,0 +1,98 @@
+"""What the agent loop does next: a pure function of the persisted messages of a run, so that any worker can go on."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agent_svc.domain.conversation import Message, MessageRole, ToolCallOutcome
+from agent_svc.domain.model import ToolCall
+from agent_svc.domain.run import RunStopReason
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """A tool call that was begun. `outcome` is NONE while it has not ended; `repeatable` if its tool is marked idempotent."""
+
+    tool_call_id: str
+    outcome: ToolCallOutcome
+    repeatable: bool
+
+
+class CallFate(enum.Enum):
+    """What happens to a tool call without a result."""
+
+    EXECUTE = "execute"
+    REPORT_UNKNOWN = "report unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCall:
+    """A call of an assistant message that has no result yet."""
+
+    call: ToolCall
+    fate: CallFate
+
+
+@dataclass(frozen=True, slots=True)
+class CallModel:
+    """Ask the model; `step` counts from 1."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecuteTools:
+    """Work off the calls of the newest assistant message."""
+
+    message: Message
+    calls: tuple[PendingCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The run is over."""
+
+    stop_reason: RunStopReason
+
+
+Action = CallModel | ExecuteTools | Finish
+
+
+def decide(messages: Sequence[Message], ledger: Mapping[str, LedgerEntry], *, steps: int, max_steps: int) -> Action:
+    """The next action of a run.
+
+    `messages` are the run's own, oldest first (at least from its newest assistant message on), `ledger` its tool calls by id,
+    `steps` the model calls that it has completed. A call that was begun by a worker that died is executed again only if
+    its tool may be repeated; otherwise the model is told that its outcome is unknown.
+    """
+    last = _newest_assistant(messages)
+    if last is None:
+        return _call_or_stop(steps, max_steps)
+    if not last.tool_calls:
+        return Finish(RunStopReason.FINAL_ANSWER)
+    answered = {
+        message.tool_call_id for message in messages if message.role is MessageRole.TOOL and message.seq > last.seq
+    }
+    pending = tuple(
+        PendingCall(call, _fate(ledger.get(call.id))) for call in last.tool_calls if call.id not in answered
+    )
+    if pending:
+        return ExecuteTools(last, pending)
+    return _call_or_stop(steps, max_steps)
+
+
+def _newest_assistant(messages: Sequence[Message]) -> Message | None:
+    for message in reversed(messages):
+        if message.role is MessageRole.ASSISTANT:
+            return message
+    return None
+
+
+def _call_or_stop(steps: int, max_steps: int) -> Action:
+    return CallModel(steps + 1) if steps < max_steps else Finish(RunStopReason.STEP_LIMIT)
+
+
+def _fate(entry: LedgerEntry | None) -> CallFate:
+    return CallFate.EXECUTE if entry is None or entry.repeatable else CallFate.REPORT_UNKNOWN

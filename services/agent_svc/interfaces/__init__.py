@@ -1,0 +1,1 @@
+"""What the managers need from outside, as Protocols named by role."""

@@ -1,0 +1,1 @@
+"""What agent_svc does: the catalogue, runs, the worker with its loop, and watching."""

@@ -1,0 +1,225 @@
+"""The agent loop: decide what the persisted messages ask for, do it, persist it, until the run has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from uuid import UUID
+
+from agent_svc.domain.conversation import Message
+from agent_svc.domain.decision import CallModel, ExecuteTools, Finish, decide
+from agent_svc.domain.event import EventPayload, MessageCompleted, RunFailed, RunSucceeded, StepRestarted
+from agent_svc.domain.log import Committed, Ending, Fenced, Turn
+from agent_svc.domain.memory_tools import BUILT_IN_BY_NAME, BUILT_IN_TOOLS
+from agent_svc.domain.model import ContextOverflow, ModelError, StopReason
+from agent_svc.domain.run import RunError, RunState, RunStopReason
+from agent_svc.domain.tool import Tool
+from agent_svc.interfaces.identities import Identities
+from agent_svc.interfaces.model_provider import ModelCatalog
+from agent_svc.managers.caches import AgentCache, ToolCache
+from agent_svc.managers.model_step import BrokenOff, Draft, ModelStep
+from agent_svc.managers.patience import Patience
+from agent_svc.managers.progress import Progress
+from agent_svc.managers.run_errors import STEP_LIMIT, TIME_LIMIT, WITHHELD, GivenUp, run_error
+from agent_svc.managers.run_writer import LogAway, RunWriter
+from agent_svc.managers.tool_runner import ToolRunner
+from chassis import ids
+from chassis.identity import Identity, use
+
+_log = logging.getLogger(__name__)
+
+# A message that broke off after watchers saw some of it is begun again this often by one worker.
+MAX_RESTARTS = 2
+# A run that so many workers took without ending it probably kills them.
+MAX_CLAIMS = 10
+_IDENTITY_TIMEOUT_S = 5.0
+_TOOLS_TIMEOUT_S = 5.0
+# When the provider says that the context is too long, although the estimate said that it fits.
+_OVERFLOW_SHARES = (1.0, 0.6, 0.35)
+_STOPPED = {
+    StopReason.MAX_TOKENS: RunStopReason.OUTPUT_LIMIT,
+    StopReason.CONTENT_FILTER: RunStopReason.CONTENT_FILTER,
+}
+
+
+class RunLoop:
+    """Works off one run at a time, whatever state a worker before it left it in."""
+
+    def __init__(
+        self,
+        writer: RunWriter,
+        step: ModelStep,
+        tool_runner: ToolRunner,
+        models: ModelCatalog,
+        agents: AgentCache,
+        tools: ToolCache,
+        identities: Identities,
+        patience: Patience,
+        run_timeout_s: float,
+    ) -> None:
+        self._writer = writer
+        self._step = step
+        self._tool_runner = tool_runner
+        self._models = models
+        self._agents = agents
+        self._tools = tools
+        self._identities = identities
+        self._patience = patience
+        self._run_timeout_s = run_timeout_s
+
+    async def work(self, turn: Turn, history: Sequence[Message]) -> Committed:
+        """Ends the run and says how many runs of the conversation are left.
+
+        Raises Fenced or LogAway when the log cannot be written (the run goes on with the next worker), and passes on
+        cancellation; nothing is written then.
+        """
+        progress: Progress | None = None
+        limit = asyncio.timeout(self._run_timeout_s)
+        try:
+            async with limit:
+                try:
+                    progress = await self._begin(turn, history)
+                    return await self._loop(progress)
+                except (Fenced, LogAway):
+                    raise
+                except Exception as error:
+                    problem = run_error(error)
+                    if problem.reason == "INTERNAL":
+                        _log.exception("a run failed", extra={"run": ids.encode("run", turn.run.id)})
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return await self._fail(turn, progress, TIME_LIMIT, RunStopReason.TIME_LIMIT)
+        return await self._fail(turn, progress, problem, RunStopReason.ERROR)
+
+    async def _begin(self, turn: Turn, history: Sequence[Message]) -> Progress:
+        run = turn.run
+        if turn.claims > MAX_CLAIMS:
+            raise GivenUp
+        agent = await self._agents.get(run.organization_id, run.agent_id, turn.agent_version)
+        identity = await self._identity(turn)
+        with use(identity):
+            model = await self._models.resolve(agent.model)
+            tools: list[Tool] = []
+            if model.capabilities.supports_tools:
+                tools = await self._patience.with_retries(
+                    lambda: self._offered(agent.tool_ids), timeout_s=_TOOLS_TIMEOUT_S
+                )
+        return Progress(
+            turn=turn,
+            history=[message for message in history if message.run_seq <= run.first_seq],
+            agent=agent,
+            model=model,
+            tools=tools,
+            tools_tokens=sum(tool.tokens for tool in tools),
+            message_id=turn.message_id,
+            attempt=turn.attempt,
+            steps=run.steps,
+            usage=run.usage,
+            ledger=dict(turn.ledger),
+            restart_due=turn.taken_over,
+        )
+
+    async def _identity(self, turn: Turn) -> Identity:
+        """Asked for again at each step: it is kept, and renewed before it expires."""
+        return await self._patience.with_retries(
+            lambda: self._identities.identity_for(turn.run.organization_id, turn.user), timeout_s=_IDENTITY_TIMEOUT_S
+        )
+
+    async def _offered(self, tool_ids: Sequence[UUID]) -> list[Tool]:
+        """The built-in tools, and the agent's own that do not bear the name of one."""
+        own = await self._tools.get_many(tool_ids) if tool_ids else []
+        return [*BUILT_IN_TOOLS, *(tool for tool in own if tool.name not in BUILT_IN_BY_NAME)]
+
+    async def _loop(self, progress: Progress) -> Committed:
+        turn = progress.turn
+        while True:
+            action = decide(
+                progress.own,
+                progress.ledger,
+                steps=progress.steps,
+                max_steps=progress.agent.settings.max_steps_or_default,
+            )
+            match action:
+                case CallModel(step):
+                    with use(await self._identity(turn)):
+                        committed = await self._call_model(progress, step)
+                    if committed is not None:
+                        return committed
+                case ExecuteTools(message, calls):
+                    with use(await self._identity(turn)):
+                        await self._tool_runner.run(progress, message, calls)
+                    progress.ledger.clear()
+                case Finish(RunStopReason.STEP_LIMIT):
+                    return await self._fail(turn, progress, STEP_LIMIT, RunStopReason.STEP_LIMIT)
+                case Finish(stop_reason):
+                    return await self._succeed(progress, stop_reason)
+
+    async def _call_model(self, progress: Progress, step: int) -> Committed | None:
+        """One step; None when the run goes on."""
+        if progress.restart_due:
+            await self._restart(progress, "another worker goes on with it")
+        restarts = 0
+        while True:
+            try:
+                draft = await self._step.run(progress, step)
+                break
+            except ContextOverflow:
+                smaller = [share for share in _OVERFLOW_SHARES if share < progress.window_share]
+                if not smaller:
+                    raise
+                progress.window_share = smaller[0]
+            except BrokenOff as broken:
+                restarts += 1
+                if restarts > MAX_RESTARTS or not isinstance(broken.cause, ModelError) or not broken.cause.retryable:
+                    raise broken.cause from broken
+                progress.attempt += 1
+                await self._restart(progress, broken.cause.message)
+        return await self._keep(progress, draft)
+
+    async def _restart(self, progress: Progress, cause: str) -> None:
+        """Tells watchers to drop what they have of the message that begins again."""
+        progress.restart_due = False
+        event = StepRestarted(progress.message_id, progress.attempt, cause)
+        await self._writer.write(progress.turn, progress.history, [event], attempt=progress.attempt)
+
+    async def _keep(self, progress: Progress, draft: Draft) -> Committed | None:
+        """Writes the step; with the last answer, also the run's end."""
+        progress.steps = draft.step.step
+        progress.usage = progress.usage.plus(draft.step.usage)
+        events: list[EventPayload] = [MessageCompleted(draft.message)]
+        if draft.message.tool_calls:
+            begun, starts = self._tool_runner.starts(progress, draft.message)
+            progress.message_id, progress.attempt = ids.new(), 1
+            await self._writer.write(
+                progress.turn,
+                progress.history,
+                [*events, *begun],
+                step=draft.step,
+                ledger_starts=starts,
+                next_message_id=progress.message_id,
+                attempt=1,
+            )
+            return None
+        stop_reason = _STOPPED.get(draft.finished.stop_reason, RunStopReason.FINAL_ANSWER)
+        if stop_reason is RunStopReason.CONTENT_FILTER:
+            ending = Ending(RunState.FAILED, stop_reason, WITHHELD)
+            events.append(RunFailed(stop_reason, WITHHELD, progress.usage))
+        else:
+            ending = Ending(RunState.SUCCEEDED, stop_reason)
+            events.append(RunSucceeded(stop_reason, progress.usage))
+        return await self._writer.write(progress.turn, progress.history, events, step=draft.step, ending=ending)
+
+    async def _succeed(self, progress: Progress, stop_reason: RunStopReason) -> Committed:
+        event = RunSucceeded(stop_reason, progress.usage)
+        ending = Ending(RunState.SUCCEEDED, stop_reason)
+        return await self._writer.write(progress.turn, progress.history, [event], ending=ending)
+
+    async def _fail(
+        self, turn: Turn, progress: Progress | None, error: RunError, stop_reason: RunStopReason
+    ) -> Committed:
+        usage = progress.usage if progress is not None else turn.run.usage
+        event = RunFailed(stop_reason, error, usage)
+        ending = Ending(RunState.FAILED, stop_reason, error)
+        return await self._writer.write(turn, progress.history if progress else [], [event], ending=ending)

@@ -1,0 +1,207 @@
+"""One step of a run: the prompt, the model's answer as it streams, and what is to be kept of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from agent_svc.domain.conversation import Message, MessageRole, storable_text
+from agent_svc.domain.delta import PartialMessage
+from agent_svc.domain.history import Window, estimate_tokens, fit, in_model_order
+from agent_svc.domain.model import (
+    ModelFinished,
+    ModelProtocolError,
+    ModelRequest,
+    ReasoningDelta,
+    TextDelta,
+    ToolCall,
+)
+from agent_svc.domain.prompt import Prompt, build, system_text
+from agent_svc.domain.run import RunStep, TokenCount
+from agent_svc.interfaces.memory import ContextCompiler
+from agent_svc.managers.delta_pump import DeltaPump
+from agent_svc.managers.hub import Hub
+from agent_svc.managers.live_runs import LiveRuns
+from agent_svc.managers.patience import Patience
+from agent_svc.managers.progress import Progress
+
+_log = logging.getLogger(__name__)
+
+# When the model's window is not known.
+DEFAULT_WINDOW_TOKENS = 32_768
+# Of the window, what is kept free for the answer: a quarter of a small one, this much of a large one.
+_ANSWER_TOKENS = 2_048
+# In windows up to this size the answer is limited to what was kept free for it.
+_SMALL_WINDOW_TOKENS = 16_384
+_MIN_HISTORY_TOKENS = 128
+_COMPILE_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a model call gave: the message to store, the record of the step, and why the model stopped."""
+
+    message: Message
+    step: RunStep
+    finished: ModelFinished
+
+
+class BrokenOff(Exception):
+    """The model's stream failed after some of it had been sent to watchers. `cause` says how."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def window_tokens(progress: Progress) -> int:
+    """Tokens of context that the run may use."""
+    known = progress.model.capabilities.context_window or DEFAULT_WINDOW_TOKENS
+    wanted = progress.agent.settings.context_window_tokens
+    return int((known if wanted is None else min(known, wanted)) * progress.window_share)
+
+
+def answer_tokens(window: int) -> int:
+    """Tokens of the window that are kept free for the answer."""
+    return min(_ANSWER_TOKENS, window // 4)
+
+
+class ModelStep:
+    """Makes one model call for a run."""
+
+    def __init__(self, compiler: ContextCompiler, hub: Hub, live: LiveRuns, patience: Patience) -> None:
+        self._compiler = compiler
+        self._hub = hub
+        self._live = live
+        self._patience = patience
+
+    async def run(self, progress: Progress, step: int) -> Draft:
+        """Calls the model. Raises ModelError before anything was sent to watchers, BrokenOff after."""
+        prompt, window = await self._prompt(progress)
+        finished = await self._stream(progress, _request(progress, prompt))
+        message = Message(
+            id=progress.message_id,
+            run_id=progress.turn.run.id,
+            run_seq=progress.turn.run.first_seq,
+            role=MessageRole.ASSISTANT,
+            text=storable_text(finished.text),
+            create_time=datetime.now(UTC),
+            reasoning=storable_text(finished.reasoning),
+            reasoning_signature=storable_text(finished.reasoning_signature),
+            tool_calls=_named_calls(finished.tool_calls, progress.own),
+        )
+        return Draft(message, _record(progress, step, prompt, window, finished), finished)
+
+    async def _prompt(self, progress: Progress) -> tuple[Prompt, Window]:
+        agent = progress.agent
+        ordered = in_model_order(progress.history)
+        size = window_tokens(progress)
+        free = size - answer_tokens(size) - progress.tools_tokens
+        recall = min(agent.settings.recall_tokens, free // 4)
+        if progress.memory is None:
+            # Recall leaves out what will be in the context anyway: a first guess, before core memory's size is known.
+            guess = fit(ordered, max(_MIN_HISTORY_TOKENS, free - recall - estimate_tokens(agent.instructions)))
+            oldest = min((message.seq for message in guess.messages if message.seq), default=0)
+            progress.memory = await self._patience.with_retries(
+                lambda: self._compiler.compile(
+                    agent.id,
+                    progress.turn.run.conversation_id,
+                    progress.input_text if recall else "",
+                    recall_tokens=recall,
+                    exclude_from_seq=oldest,
+                ),
+                timeout_s=_COMPILE_TIMEOUT_S,
+            )
+        system = system_text(agent.instructions, progress.memory)
+        used = estimate_tokens(system) + estimate_tokens(progress.memory.recalled) + 32
+        window = fit(ordered, max(_MIN_HISTORY_TOKENS, free - used))
+        return build(system, progress.memory.recalled, window, _local_time(agent.settings.time_zone)), window
+
+    async def _stream(self, progress: Progress, request: ModelRequest) -> ModelFinished:
+        turn = progress.turn
+        partial = PartialMessage(turn.run.id, progress.message_id, progress.attempt)
+        finished: ModelFinished | None = None
+        sent = False
+        try:
+            async with (
+                aclosing(progress.model.provider.stream(request)) as events,
+                DeltaPump(self._hub, self._live, turn.lease.conversation_id, partial) as pump,
+            ):
+                async for event in events:
+                    if isinstance(event, (TextDelta, ReasoningDelta)):
+                        sent = True
+                        await pump.add(storable_text(event.text), reasoning=isinstance(event, ReasoningDelta))
+                    elif isinstance(event, ModelFinished):
+                        finished = event
+        except Exception as error:
+            if sent:
+                raise BrokenOff(error) from error
+            raise
+        if finished is None:
+            raise ModelProtocolError("The model's answer broke off.")
+        return finished
+
+
+def _request(progress: Progress, prompt: Prompt) -> ModelRequest:
+    settings = progress.agent.settings
+    window = window_tokens(progress)
+    limit = settings.max_output_tokens
+    if limit is None and window <= _SMALL_WINDOW_TOKENS:
+        limit = answer_tokens(window)
+    return ModelRequest(
+        model=progress.model.provider_model,
+        messages=prompt.messages,
+        tools=tuple(tool.spec for tool in progress.tools),
+        temperature=settings.temperature,
+        max_output_tokens=limit,
+    )
+
+
+def _record(progress: Progress, step: int, prompt: Prompt, window: Window, finished: ModelFinished) -> RunStep:
+    kept = [message for message in window.messages if message.seq]
+    pinned = kept[0].seq if window.pinned and kept else 0
+    rest = kept[1:] if pinned else kept
+    return RunStep(
+        step=step,
+        message_id=progress.message_id,
+        model=progress.model.name,
+        system_text=prompt.system_text,
+        recalled_text=prompt.recalled_text,
+        from_run_seq=rest[0].run_seq if rest else 0,
+        from_seq=rest[0].seq if rest else 0,
+        through_seq=max((message.seq for message in rest), default=0),
+        pinned_seq=pinned,
+        tool_names=tuple(tool.name for tool in progress.tools),
+        estimated_tokens=prompt.estimated_tokens + progress.tools_tokens,
+        usage=TokenCount(finished.usage.input_tokens, finished.usage.output_tokens, finished.usage.cached_input_tokens),
+    )
+
+
+def _named_calls(calls: Sequence[ToolCall], own: Sequence[Message]) -> tuple[ToolCall, ...]:
+    """The calls under ids that are unique in the run: some servers leave them out, or count from 0 in every answer."""
+    taken = {call.id for message in own for call in message.tool_calls}
+    named: list[ToolCall] = []
+    for call in calls:
+        name, count = storable_text(call.id) or "call", 1
+        unique = name
+        while not unique or unique in taken or unique == "call":
+            unique = f"{name}_{count}"
+            count += 1
+        taken.add(unique)
+        named.append(
+            replace(call, id=unique, name=storable_text(call.name), arguments_json=storable_text(call.arguments_json))
+        )
+    return tuple(named)
+
+
+def _local_time(time_zone: str | None) -> datetime:
+    if time_zone:
+        try:
+            return datetime.now(ZoneInfo(time_zone))
+        except (ZoneInfoNotFoundError, ValueError):
+            _log.debug("unknown time zone %r", time_zone)
+    return datetime.now(UTC)

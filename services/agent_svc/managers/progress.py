@@ -1,0 +1,59 @@
+"""A run while it is worked on: what the loop knows and has done, in memory, beside what is persisted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from agent_svc.domain.agent import Agent
+from agent_svc.domain.conversation import Message, MessageRole
+from agent_svc.domain.decision import LedgerEntry
+from agent_svc.domain.log import Turn
+from agent_svc.domain.prompt import CompiledMemory
+from agent_svc.domain.run import TokenCount
+from agent_svc.domain.tool import Tool
+from agent_svc.interfaces.model_provider import ChosenModel
+
+
+@dataclass(slots=True)
+class Progress:
+    """State of one run. `history` is what the model may see: this run's messages and those of the runs before it."""
+
+    turn: Turn
+    history: list[Message]
+    agent: Agent
+    model: ChosenModel
+    tools: Sequence[Tool]
+    tools_tokens: int
+    message_id: UUID
+    attempt: int
+    steps: int
+    usage: TokenCount
+    ledger: dict[str, LedgerEntry] = field(default_factory=dict[str, LedgerEntry])
+    begun: set[str] = field(default_factory=set[str])
+    memory: CompiledMemory | None = None
+    restart_due: bool = False
+    window_share: float = 1.0
+
+    @property
+    def own(self) -> list[Message]:
+        """The run's own messages, oldest first."""
+        run = self.turn.run
+        own: list[Message] = []
+        for message in reversed(self.history):
+            if message.seq < run.first_seq:
+                break
+            if message.run_id == run.id:
+                own.append(message)
+        own.reverse()
+        return own
+
+    @property
+    def input_text(self) -> str:
+        """What the run was started with."""
+        return next((message.text for message in self.own if message.role is MessageRole.USER), "")
+
+    def tool_named(self, name: str) -> Tool | None:
+        """One of the tools that the model was offered."""
+        return next((tool for tool in self.tools if tool.name == name), None)

@@ -1,0 +1,52 @@
+"""Why runs fail: a reason for programs and a sentence for people."""
+
+from __future__ import annotations
+
+from agent_svc.domain.model import (
+    ContextOverflow,
+    ModelError,
+    ModelNotUsable,
+    ModelProtocolError,
+    ModelRateLimited,
+    ModelRejected,
+)
+from agent_svc.domain.run import RunError
+from chassis.errors import DomainError, NotFound
+
+STEP_LIMIT = RunError("STEP_LIMIT_REACHED", "The run reached its limit of steps without a final answer.")
+TIME_LIMIT = RunError("TIME_LIMIT_REACHED", "The run reached its limit of time without a final answer.")
+WITHHELD = RunError("MODEL_REJECTED", "The model's provider withheld the answer by its content rules.")
+_INTERNAL = RunError("INTERNAL", "Something went wrong inside of Hearth. The log says what.")
+
+
+class GivenUp(Exception):
+    """Too many workers took the run and none ended it."""
+
+
+def run_error(error: Exception) -> RunError:
+    """What a run's failure is called."""
+    if isinstance(error, ModelError):
+        return RunError(_model_reason(error), error.message)
+    if isinstance(error, GivenUp):
+        return RunError("INTERNAL", "The run was given up: several workers ended while they worked on it.")
+    if isinstance(error, NotFound):
+        return RunError(error.reason, f"Something that the run needs is gone: {error.message}.")
+    if isinstance(error, DomainError):
+        return RunError(error.reason, f"A part of Hearth that the run needs did not answer: {error.message}.")
+    return _INTERNAL
+
+
+def _model_reason(error: ModelError) -> str:
+    match error:
+        case ContextOverflow():
+            return "CONTEXT_OVERFLOW"
+        case ModelRejected():
+            return "MODEL_REJECTED"
+        case ModelRateLimited():
+            return "MODEL_RATE_LIMITED"
+        case ModelProtocolError():
+            return "MODEL_PROTOCOL_ERROR"
+        case ModelNotUsable():
+            return "MODEL_NOT_CONFIGURED"
+        case _:
+            return "MODEL_UNAVAILABLE"

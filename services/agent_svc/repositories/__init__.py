@@ -1,0 +1,1 @@
+"""Where agent_svc keeps its data: the catalogue through SQLAlchemy, the log of conversations through plain psycopg."""

@@ -1,0 +1,212 @@
+"""The statements of the run path. Each commit is one statement that first updates the conversation's row.
+
+That update fences the writer (lease_epoch), hands out the sequence numbers (head_seq) and serializes all writers of a
+conversation, so what hangs on it never waits for another lock in another order.
+"""
+
+from __future__ import annotations
+
+from agent_svc.repositories.message_content import RUN_COLUMNS
+
+LEASE_S = 6
+# How long a dispatch that a sweep has taken is put off for the others.
+PUT_OFF_S = 4
+MAX_HISTORY_MESSAGES = 600
+
+START = """
+WITH conv AS (
+    UPDATE conversations SET head_seq = head_seq + 2, message_seq = head_seq + 2, open_runs = open_runs + 1,
+        update_time = %(now)s
+    WHERE id = %(conversation)s AND organization_id = %(organization)s
+        AND (NOT %(refuse)s OR open_runs = 0)
+        AND NOT EXISTS (SELECT FROM runs WHERE organization_id = %(organization)s
+            AND conversation_id = %(conversation)s AND request_id = %(request)s::uuid)
+    RETURNING head_seq, agent_id
+), run AS (
+    INSERT INTO runs (id, organization_id, conversation_id, agent_id, run_seq, state, user_subject, request_id,
+        body_hash, input_preview, create_time)
+    SELECT %(run)s, %(organization)s, %(conversation)s, agent_id, head_seq - 1, 1, %(user)s, %(request)s::uuid,
+        %(hash)s, %(preview)s, %(now)s FROM conv
+), message AS (
+    INSERT INTO messages (conversation_id, seq, id, organization_id, run_id, run_seq, role, tokens, content, create_time)
+    SELECT %(conversation)s, head_seq, %(message)s, %(organization)s, %(run)s, head_seq - 1, 1, %(tokens)s,
+        %(content)s::json, %(now)s FROM conv
+), event AS (
+    INSERT INTO events (conversation_id, seq, organization_id, run_id, epoch, type, body)
+    SELECT %(conversation)s, head_seq + step, %(organization)s, %(run)s, 0, type, body
+    FROM conv, (VALUES (-1, %(queued_type)s, %(queued)s), (0, %(completed_type)s, %(completed)s)) AS new (step, type, body)
+), dispatch AS (
+    INSERT INTO dispatches (conversation_id, organization_id, due_time)
+    SELECT %(conversation)s, %(organization)s, now() + %(due_in)s * interval '1 second' FROM conv
+    ON CONFLICT (conversation_id) DO UPDATE SET due_time = LEAST(dispatches.due_time, EXCLUDED.due_time)
+)
+SELECT head_seq, agent_id FROM conv
+"""
+
+# Why a start changed nothing: no such conversation, the request id is taken, or it is busy.
+START_REFUSED = f"""
+SELECT EXISTS (SELECT FROM conversations WHERE id = %(conversation)s AND organization_id = %(organization)s);
+SELECT {RUN_COLUMNS}, body_hash FROM runs WHERE organization_id = %(organization)s
+    AND conversation_id = %(conversation)s AND request_id = %(request)s::uuid
+"""
+
+ACQUIRE = f"""
+UPDATE conversations SET lease_epoch = lease_epoch + 1, lease_owner = %(owner)s,
+    lease_expire_time = now() + interval '{LEASE_S} seconds'
+WHERE id = %(conversation)s AND organization_id = %(organization)s AND open_runs > 0
+    AND (lease_owner IS NULL OR lease_expire_time < now())
+RETURNING lease_epoch;
+"""
+
+KEEP = f"""
+UPDATE conversations SET lease_expire_time = now() + interval '{LEASE_S} seconds'
+WHERE id = %(conversation)s AND organization_id = %(organization)s AND lease_epoch = %(epoch)s
+RETURNING lease_epoch;
+"""
+
+_RUN_COLUMNS_OF_RUN = ", ".join(f"run.{column.strip()}" for column in RUN_COLUMNS.split(","))
+
+# A fresh snapshot: this statement begins after the conversation's row is locked. `mine` says that the lease is.
+TAKE_RUN = f"""
+WITH picked AS (
+    SELECT runs.id FROM conversations JOIN runs ON runs.conversation_id = conversations.id
+        AND runs.run_seq >= conversations.active_run_seq AND runs.state IN (1, 2)
+    WHERE conversations.id = %(conversation)s AND {{mine}}
+    ORDER BY runs.run_seq LIMIT 1
+), run AS (
+    UPDATE runs SET state = 2, claims = claims + 1, attempt = CASE WHEN claims = 0 THEN 1 ELSE attempt + 1 END,
+        start_time = COALESCE(start_time, %(now)s), next_message_id = COALESCE(next_message_id, %(message)s)
+    FROM picked WHERE runs.id = picked.id RETURNING runs.*
+), conv AS (
+    UPDATE conversations SET head_seq = head_seq + 1, active_run_seq = run.run_seq FROM run
+    WHERE conversations.id = %(conversation)s RETURNING conversations.head_seq, conversations.lease_epoch
+), event AS (
+    INSERT INTO events (conversation_id, seq, organization_id, run_id, epoch, type, body)
+    SELECT %(conversation)s, conv.head_seq, %(organization)s, run.id, conv.lease_epoch, %(started_type)s, %(started)s
+    FROM conv, run
+)
+SELECT {_RUN_COLUMNS_OF_RUN}, run.user_subject, run.claims, run.attempt, run.next_message_id, conv.head_seq, conv.lease_epoch,
+    COALESCE((SELECT agents.version FROM agents WHERE agents.id = run.agent_id), 0)
+FROM run, conv;
+"""
+
+HISTORY = f"""
+SELECT seq, id, run_id, run_seq, role, content::text, create_time, newer FROM (
+    SELECT *, sum(tokens) OVER (ORDER BY seq DESC) - tokens AS newer FROM (
+        SELECT * FROM messages WHERE conversation_id = %(conversation)s AND seq > %(after)s
+        ORDER BY seq DESC LIMIT {MAX_HISTORY_MESSAGES}
+    ) AS newest
+) AS summed WHERE newer < %(history_tokens)s ORDER BY seq
+"""
+
+LEDGER = "SELECT tool_call_id, outcome, repeatable FROM tool_calls WHERE run_id = %(run)s"
+
+# Locks rows in the order of their ids, as everything that locks several does.
+RENEW = f"""
+WITH held AS (
+    SELECT conversations.id FROM unnest(%(conversations)s::uuid[], %(epochs)s::bigint[]) AS lease (id, epoch)
+    JOIN conversations ON conversations.id = lease.id AND conversations.lease_epoch = lease.epoch
+    ORDER BY conversations.id FOR UPDATE OF conversations
+)
+UPDATE conversations SET lease_expire_time = now() + interval '{LEASE_S} seconds'
+FROM held WHERE conversations.id = held.id AND conversations.organization_id = %(organization)s
+RETURNING conversations.id;
+UPDATE dispatches SET due_time = now() + interval '{LEASE_S} seconds'
+FROM conversations JOIN unnest(%(conversations)s::uuid[], %(epochs)s::bigint[]) AS lease (id, epoch)
+    ON conversations.id = lease.id AND conversations.lease_epoch = lease.epoch
+WHERE dispatches.conversation_id = conversations.id
+"""
+
+RELEASE = """
+WITH conv AS (
+    UPDATE conversations SET lease_owner = NULL, lease_expire_time = NULL, lease_epoch = lease_epoch + 1
+    WHERE id = %(conversation)s AND organization_id = %(organization)s AND lease_epoch = %(epoch)s RETURNING id
+)
+UPDATE dispatches SET due_time = now() FROM conv WHERE dispatches.conversation_id = conv.id
+"""
+
+# Locks the conversation first; what follows sees everything committed before.
+LOCK_OF_RUN = """
+SELECT conversations.id FROM conversations WHERE id = (
+    SELECT conversation_id FROM runs WHERE id = %(run)s AND organization_id = %(organization)s
+) AND organization_id = %(organization)s FOR UPDATE;
+"""
+
+RUN = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = %(run)s AND organization_id = %(organization)s"
+
+CANCEL = f"""
+WITH before AS (
+    SELECT lease_owner, active_run_seq FROM conversations WHERE id = %(conversation)s
+), run AS (
+    UPDATE runs SET state = 6, stop_reason = 5, end_time = %(now)s
+    WHERE id = %(run)s AND state IN (1, 2, 3) AND steps = %(steps)s RETURNING runs.*
+), conv AS (
+    UPDATE conversations SET head_seq = head_seq + 1, open_runs = open_runs - 1,
+        lease_owner = CASE WHEN before.active_run_seq = run.run_seq THEN NULL ELSE conversations.lease_owner END,
+        lease_epoch = lease_epoch + CASE WHEN before.active_run_seq = run.run_seq THEN 1 ELSE 0 END
+    FROM before, run WHERE conversations.id = %(conversation)s
+    RETURNING conversations.head_seq, conversations.open_runs, conversations.lease_epoch
+), event AS (
+    INSERT INTO events (conversation_id, seq, organization_id, run_id, epoch, type, body)
+    SELECT %(conversation)s, head_seq, %(organization)s, %(run)s, lease_epoch, %(type)s, %(body)s FROM conv
+), ledger AS (
+    UPDATE tool_calls SET outcome = 3, end_time = %(now)s FROM run
+    WHERE tool_calls.run_id = run.id AND tool_calls.outcome = 0
+), dispatch AS (
+    UPDATE dispatches SET due_time = now() FROM conv WHERE conversation_id = %(conversation)s
+)
+SELECT {_RUN_COLUMNS_OF_RUN}, conv.head_seq, conv.lease_epoch, conv.open_runs,
+    CASE WHEN before.active_run_seq = run.run_seq THEN before.lease_owner END
+FROM run, conv, before
+"""
+
+OPEN_RUNS = """
+SELECT id FROM runs WHERE organization_id = %(organization)s AND conversation_id = %(conversation)s AND state IN (1, 2, 3)
+    AND run_seq >= (SELECT active_run_seq FROM conversations WHERE id = %(conversation)s)
+ORDER BY run_seq
+"""
+
+DUE = f"""
+WITH due AS (
+    SELECT conversation_id FROM dispatches WHERE due_time <= now() ORDER BY due_time LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE dispatches SET due_time = now() + (random() * 2 + {PUT_OFF_S}) * interval '1 second'
+FROM due WHERE dispatches.conversation_id = due.conversation_id
+RETURNING dispatches.organization_id, dispatches.conversation_id
+"""
+
+HEAD = """
+SELECT head_seq, CASE WHEN lease_expire_time > now() THEN lease_owner END, (
+    SELECT runs.id FROM runs WHERE runs.conversation_id = conversations.id AND runs.run_seq = conversations.active_run_seq
+        AND runs.state = 2 AND conversations.lease_owner IS NOT NULL
+) FROM conversations
+WHERE id = %(conversation)s AND organization_id = %(organization)s;
+"""
+
+EVENTS = """
+SELECT seq, run_id, epoch, type, body FROM events
+WHERE conversation_id = %(conversation)s AND organization_id = %(organization)s AND seq > %(after)s ORDER BY seq LIMIT %(limit)s
+"""
+
+UNINDEXED = """
+SELECT conversations.id, conversations.agent_id, conversations.message_seq, new.*
+FROM conversations LEFT JOIN LATERAL (
+    SELECT messages.seq, messages.id, messages.run_id, messages.run_seq, messages.role, messages.content::text,
+        messages.create_time
+    FROM messages WHERE messages.conversation_id = conversations.id AND messages.seq > conversations.indexed_seq
+    ORDER BY messages.seq LIMIT %(limit)s
+) AS new ON true
+WHERE conversations.id = ANY(%(conversations)s) AND conversations.organization_id = %(organization)s
+ORDER BY conversations.id, new.seq
+"""
+
+MARK_INDEXED = """
+UPDATE conversations SET indexed_seq = GREATEST(conversations.indexed_seq, done.seq)
+FROM (SELECT conversations.id, given.seq FROM unnest(%(conversations)s::uuid[], %(seqs)s::bigint[]) AS given (id, seq)
+    JOIN conversations ON conversations.id = given.id ORDER BY conversations.id FOR UPDATE OF conversations) AS done
+WHERE conversations.id = done.id AND conversations.organization_id = %(organization)s;
+DELETE FROM dispatches USING conversations WHERE dispatches.conversation_id = ANY(%(conversations)s)
+    AND conversations.id = dispatches.conversation_id AND conversations.open_runs = 0
+    AND conversations.indexed_seq >= conversations.message_seq
+"""
