@@ -1,5 +1,7 @@
 """tool_svc as a process with a real database and the real sandbox."""
 
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -30,11 +32,20 @@ def tool_database(databases: Databases) -> FreshDatabase:
 
 
 @pytest.fixture(scope="session")
+def sandbox_dir() -> Iterator[Path]:
+    """Where other users may pass, which pytest's own folders are not."""
+    folder = Path(tempfile.mkdtemp(prefix="hearth-sandbox-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
 def service(
-    tool_database: FreshDatabase, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory
+    tool_database: FreshDatabase, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory, sandbox_dir: Path
 ) -> Iterator[ToolProcess]:
     """One process for all tests that do not break it."""
-    running = ToolProcess(tool_database.url, issuer, tmp_path_factory.mktemp("tool_svc"))
+    running = ToolProcess(tool_database.url, issuer, tmp_path_factory.mktemp("tool_svc"), sandbox_dir / "shared")
     running.start()
     yield running
     assert running.stop() == 0
@@ -42,9 +53,9 @@ def service(
 
 
 @pytest.fixture
-def own_service(databases: Databases, issuer: Issuer, tmp_path: Path) -> Iterator[ToolProcess]:
+def own_service(databases: Databases, issuer: Issuer, tmp_path: Path, sandbox_dir: Path) -> Iterator[ToolProcess]:
     """A process of the test's own, not started yet."""
-    made = ToolProcess(databases.fresh(MIGRATIONS).url, issuer, tmp_path)
+    made = ToolProcess(databases.fresh(MIGRATIONS).url, issuer, tmp_path, sandbox_dir / tmp_path.name)
     yield made
     made.stop()
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,31 +44,26 @@ def add(a: int, b: int = 1) -> int:
 class ToolProcess:
     """One tool_svc on a free port."""
 
-    def __init__(self, database_url: str, issuer: Issuer, folder: Path, **environment: str) -> None:
+    def __init__(self, database_url: str, issuer: Issuer, folder: Path, sandbox_dir: Path) -> None:
         self.log = folder / "tool_svc.log"
         key = folder / "master.key"
         key.write_text(base64.b64encode(os.urandom(32)).decode())
         self.address = f"127.0.0.1:{_free_port()}"
-        self._environment = {
+        self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HEARTH_")},
             "HEARTH_LISTEN": self.address,
             "HEARTH_DATABASE_URL": database_url,
             "HEARTH_USER_SVC_ADDRESS": issuer.address,
             "HEARTH_MASTER_KEY_FILE": str(key),
-            "HEARTH_SANDBOX_DIR": str(folder / "sandbox"),
+            "HEARTH_SANDBOX_DIR": str(sandbox_dir),
             "HEARTH_ENVIRONMENT": "development",
-            **environment,
         }
+        self.command = [sys.executable, "-m", "tool_svc"]
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen([sys.executable, "-m", "tool_svc"], env=self._environment, stderr=log)
+            self._process = subprocess.Popen(self.command, env=self.environment, stderr=log)
         began = time.monotonic()
         while time.monotonic() - began < 30:
             assert self._process.poll() is None, self.log.read_text()[-4000:]
@@ -76,6 +71,13 @@ class ToolProcess:
                 return
             time.sleep(0.05)
         raise AssertionError(f"tool_svc does not serve: {self.log.read_text()[-4000:]}")
+
+    def run_until_it_ends(self) -> str:
+        """Its log, for starts that must fail. Raises AssertionError when it serves instead."""
+        with self.log.open("wb") as log:
+            ended = subprocess.run(self.command, env=self.environment, stderr=log, timeout=30, check=False)
+        assert ended.returncode == 1
+        return self.log.read_text()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Returns the exit status."""
@@ -99,7 +101,9 @@ class Caller:
     async def create(self, source: str = ADD, **fields: Any) -> tool_pb2.Tool:
         return (await self.tools.CreateTool(pb.CreateToolRequest(tool=spec(source, **fields)))).tool
 
-    async def stream(self, request: execution_pb.ExecuteToolRequest) -> AsyncIterator[execution_pb.ExecuteToolResponse]:
+    async def stream(
+        self, request: execution_pb.ExecuteToolRequest
+    ) -> AsyncGenerator[execution_pb.ExecuteToolResponse]:
         try:
             with use(self.identity):
                 call = self._executions.ExecuteTool(request, timeout=30)
@@ -107,6 +111,11 @@ class Caller:
                 yield response
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
+
+    def begin(self, tool: tool_pb2.Tool) -> Any:
+        """The call itself, to be read and cancelled by hand."""
+        with use(self.identity):
+            return self._executions.ExecuteTool(execution_pb.ExecuteToolRequest(tool_id=tool.id), timeout=30)
 
     async def execute(self, tool: tool_pb2.Tool, version: int = 0, **arguments: Any) -> "Executed":
         request = execution_pb.ExecuteToolRequest(tool_id=tool.id, version=version, arguments=struct(arguments))
@@ -184,8 +193,9 @@ def _free_port() -> int:
 
 def _is_serving(address: str) -> bool:
     with grpc.insecure_channel(address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=1)
         except grpc.RpcError:
             return False
-    return answer.status == health_pb2.HealthCheckResponse.SERVING
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -134,11 +134,7 @@ async def test_output_comes_while_the_tool_runs(organization: Organization) -> N
 async def test_a_closed_stream_kills_the_tool(organization: Organization) -> None:
     tool = await organization.member.create("import time\ndef f():\n    print('now')\n    time.sleep(20)")
     for _ in range(12):  # More than may run at once: each must have made room for the next.
-        call = organization.member._executions.ExecuteTool(
-            execution_pb.ExecuteToolRequest(tool_id=tool.id),
-            timeout=30,
-            metadata=(("authorization", f"Bearer {organization.member.identity.token}"),),
-        )
+        call = organization.member.begin(tool)
         assert (await call.read()).output.text == "now\n"
         call.cancel()
     async with asyncio.timeout(10):

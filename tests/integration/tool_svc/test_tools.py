@@ -11,7 +11,6 @@ from chassis import ids
 from chassis.errors import (
     Aborted,
     AlreadyExists,
-    DomainError,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -220,7 +219,9 @@ async def test_another_organizations_tool_is_byte_for_byte_absent(
             with pytest.raises(NotFound) as missing:
                 await call
             error = missing.value
-            metadata = {key: value.replace(tool_id, "ID") for key, value in error.metadata.items() if key != "request_id"}
+            metadata = {
+                key: value.replace(tool_id, "ID") for key, value in error.metadata.items() if key != "request_id"
+            }
             found.append((error.code, error.reason, error.message.replace(tool_id, "ID"), metadata))
         return found
 
@@ -328,7 +329,5 @@ async def test_no_error_is_internal_for_hostile_text(organization: Organization)
             organization.viewer.tools.ListTools(pb.ListToolsRequest(page_token=text)),
             organization.viewer.tools.DeriveToolSchema(pb.DeriveToolSchemaRequest(source_code=text)),
         ):
-            try:
-                await call
-            except DomainError as error:
-                assert error.code in ("NOT_FOUND", "INVALID_ARGUMENT")
+            answer = (await asyncio.gather(call, return_exceptions=True))[0]
+            assert getattr(answer, "code", "OK") in ("OK", "NOT_FOUND", "INVALID_ARGUMENT"), answer

@@ -127,7 +127,7 @@ class AnnotationReader:
         match parameters:
             case [one, ast.Constant(value=value)] if value is Ellipsis:
                 return {"type": "array", "items": self.schema(one)}
-            case [ast.Tuple(elts=[])]:
+            case []:  # tuple[()]
                 return {"type": "array", "items": {}, "maxItems": 0}
             case _:
                 items = [self.schema(parameter) for parameter in parameters]

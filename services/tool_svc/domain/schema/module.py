@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import typing
 from dataclasses import dataclass, field
 
 from tool_svc.domain.schema import docstrings
@@ -123,6 +124,8 @@ def _collect(module: Module, node: ast.stmt) -> None:
                 )
         case ast.ImportFrom(module=origin, names=names, level=0) if origin:
             for name in names:
+                if name.name == "*" and origin in _TYPING_MODULES:
+                    module.imports.update({known: f"{origin}.{known}" for known in typing.__all__})
                 module.imports[name.asname or name.name] = f"{origin}.{name.name}"
         case ast.ClassDef(name=name):
             module.classes[name] = node
