@@ -54,7 +54,8 @@ async def build(settings: MemorySettings) -> Assembly:
     await index.open()
     words, window_words = Bm25Encoder(_USUAL_WORDS), Bm25Encoder(_USUAL_WINDOW_WORDS)
 
-    applier = IndexApplier(work, index, IndexDocuments(work, index, embedder, words, window_words))
+    # Qdrant Edge is held by one process, and only that process writes memory.
+    applier = IndexApplier(work, index, IndexDocuments(work, index, embedder, words, window_words), only_writer=True)
     searcher = HybridSearch(work, index, embedder, words, applier)
     recall = RecallManager(work, searcher, applier)
     pages = PageTokens(settings.derived_key("page-tokens"))

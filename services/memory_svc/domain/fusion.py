@@ -1,14 +1,14 @@
 """Several ranked lists become one: each list scaled to 0…1 by its own extremes, then a weighted sum over the union.
 
-A list that lacks an item gives it 0; no list may veto. Raw BM25 and cosine scores cannot be compared, ranks throw away
-how far ahead the first is; min-max keeps that.
+A list that lacks an item gives it 0; no list may veto. Raw BM25 and cosine scores cannot be compared, and ranks throw
+away how far ahead the first is; min-max keeps that.
 """
 
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from memory_svc.domain.search import Ranked, Signal, SignalScore
+from memory_svc.domain.search import Signal, SignalScore
 
 Scores: TypeAlias = Mapping[uuid.UUID, float]
 
@@ -29,28 +29,50 @@ def scaled(scores: Scores) -> dict[uuid.UUID, float]:
     low, high = min(scores.values()), max(scores.values())
     if high - low <= 1e-9:
         return dict.fromkeys(scores, 1.0)
-    return {key: (value - low) / (high - low) for key, value in scores.items()}
+    width = high - low
+    return {key: (value - low) / width for key, value in scores.items()}
 
 
-def fuse(
-    lists: Mapping[Signal, Scores],
-    weights: Mapping[Signal, float] = DEFAULT_WEIGHTS,
-    *,
-    already_scaled: frozenset[Signal] = frozenset({Signal.IDENTIFIER}),
-) -> Sequence[Ranked]:
-    """The union of the lists, best first. Ties fall to the newer id (ids are time-ordered), so that answers are stable.
+class Fusion:
+    """The union of some lists. What each list said of an item is worked out only for the items asked about."""
 
-    `already_scaled` names signals whose scores are shares of 1 by themselves and must not be stretched.
-    """
-    parts: dict[uuid.UUID, list[SignalScore]] = {}
-    for signal, scores in lists.items():
-        weight = weights.get(signal, 0.0)
-        unit = scores if signal in already_scaled else scaled(scores)
-        order = sorted(scores, key=lambda item: (-scores[item], -item.int))
-        for rank, item in enumerate(order, start=1):
-            parts.setdefault(item, []).append(SignalScore(signal, scores[item], rank, weight * unit[item]))
-    ranked = [
-        Ranked(item, sum(part.contribution for part in signals), tuple(signals)) for item, signals in parts.items()
-    ]
-    ranked.sort(key=lambda hit: (-hit.score, -hit.key.int))
-    return ranked
+    def __init__(self, lists: Mapping[Signal, Scores], weights: Mapping[Signal, float] = DEFAULT_WEIGHTS) -> None:
+        self._lists = lists
+        self._weights = weights
+        self._scaled = {signal: scaled(scores) for signal, scores in lists.items()}
+        self._orders: dict[Signal, dict[uuid.UUID, int]] = {}
+        totals: dict[uuid.UUID, float] = {}
+        for signal, scores in self._scaled.items():
+            weight = weights.get(signal, 0.0)
+            for key, value in scores.items():
+                totals[key] = totals.get(key, 0.0) + weight * value
+        self._totals = totals
+
+    def ranked(self) -> Sequence[uuid.UUID]:
+        """All keys, best first. Ties keep one order, so that answers are stable."""
+        return sorted(self._totals, key=lambda key: (-self._totals[key], key.int))
+
+    def score(self, key: uuid.UUID) -> float:
+        """The weighted sum."""
+        return self._totals[key]
+
+    def signals(self, key: uuid.UUID) -> tuple[SignalScore, ...]:
+        """What each list that has the key says of it; contributions add up to the score."""
+        return tuple(
+            SignalScore(
+                signal,
+                scores[key],
+                self._order(signal)[key],
+                self._weights.get(signal, 0.0) * self._scaled[signal][key],
+            )
+            for signal, scores in self._lists.items()
+            if key in scores
+        )
+
+    def _order(self, signal: Signal) -> Mapping[uuid.UUID, int]:
+        known = self._orders.get(signal)
+        if known is None:
+            scores = self._lists[signal]
+            ordered = sorted(scores, key=lambda key: (-scores[key], key.int))
+            known = self._orders[signal] = {key: rank for rank, key in enumerate(ordered, start=1)}
+        return known

@@ -75,15 +75,6 @@ class SignalScore:
     contribution: float
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """Something found by its key (a point of the index, or an item), before its row is read."""
-
-    key: uuid.UUID
-    score: float
-    signals: tuple[SignalScore, ...] = ()
-
-
 class Searchable(Protocol):
     """What passages and messages have in common."""
 

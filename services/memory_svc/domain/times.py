@@ -24,12 +24,13 @@ def end_of(text: str, field: str) -> datetime | None:
     """The first moment that a bound excludes: right after a time, or the end of that day for a date (UTC). Empty: none."""
     if not text:
         return None
-    if _DATE.fullmatch(text):
-        try:
-            return _day(text, field) + timedelta(days=1)
-        except OverflowError:
-            raise _wrong(field) from None
-    return _moment(text, field) + timedelta(microseconds=1)
+    is_date = _DATE.fullmatch(text) is not None
+    last = _day(text, field) if is_date else _moment(text, field)
+    try:
+        return last + (timedelta(days=1) if is_date else timedelta(microseconds=1))
+    except OverflowError:
+        # The end of the calendar, which people write for "for ever".
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def _day(text: str, field: str) -> datetime:

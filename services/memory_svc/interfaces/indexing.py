@@ -11,6 +11,11 @@ class IndexProgress(Protocol):
         """Says that there is work, so that it begins at once."""
         ...
 
+    @property
+    def is_caught_up(self) -> bool:
+        """True only when nothing can be waiting: all that was ever committed is in the index."""
+        ...
+
     async def wait_applied(self, organization_id: uuid.UUID, position: int, timeout_s: float) -> bool:
         """Waits until all of an organization up to an outbox position is in the index; False when it takes longer."""
         ...

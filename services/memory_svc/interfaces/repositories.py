@@ -193,6 +193,10 @@ class Outbox(Protocol):
         """The oldest due entries that nobody else holds; held until the transaction ends."""
         ...
 
+    async def has_waiting(self) -> bool:
+        """Whether there is any entry, postponed ones included; expiries to come do not count."""
+        ...
+
     async def remove(self, entry_ids: Collection[int]) -> None:
         """These are done."""
         ...

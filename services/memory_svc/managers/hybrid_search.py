@@ -15,12 +15,11 @@ import numpy as np
 
 from chassis.callcontext import current_call
 from chassis.errors import Unavailable, invalid_field
-from memory_svc.domain.fusion import DEFAULT_WEIGHTS, fuse
+from memory_svc.domain.fusion import DEFAULT_WEIGHTS, Fusion
 from memory_svc.domain.lexical_text import identifier_share, identifiers
 from memory_svc.domain.search import (
     LISTS_OF,
     Item,
-    Ranked,
     Scope,
     SearchMode,
     SearchPage,
@@ -116,7 +115,7 @@ class HybridSearch:
             lists = await self._index.search(scope, question.vectors, depth)
             full = any(len(found) == depth for found in lists.values())
             _merge(lists, scores, waiting.by_point.keys())
-            results = await self._results(shelf, question, fuse(lists), waiting, top_k)
+            results = await self._results(shelf, question, Fusion(lists), waiting, top_k)
             # Long texts fill a list with their chunks, and stale points are dropped: then look deeper.
             if len(results) >= top_k or not full or depth >= _DEEPEST:
                 return results
@@ -133,6 +132,8 @@ class HybridSearch:
         return _Question(scope, text, signals, vectors)
 
     async def _pending(self, shelf: Callable[[Transaction], Shelf[Item]], scope: Scope) -> Sequence[Item]:
+        if self._progress.is_caught_up:
+            return ()
         async with self._work.begin(scope.organization_id) as transaction:
             return await shelf(transaction).pending(scope, _PENDING)
 
@@ -162,16 +163,17 @@ class HybridSearch:
         self,
         shelf: Callable[[Transaction], Shelf[Item]],
         question: _Question,
-        ranked: Sequence[Ranked],
+        fusion: Fusion,
         waiting: _Hits[Item],
         top_k: int,
     ) -> tuple[SearchResult[Item], ...]:
+        ranked = fusion.ranked()
         wanted = identifiers(question.text)
         # Identifiers are looked for in the texts themselves, so then all candidates are read.
-        step = len(ranked) if wanted else max(2 * top_k, 32)
+        step = max(len(ranked), 1) if wanted else top_k + top_k // 2
         results: dict[uuid.UUID, SearchResult[Item]] = {}
-        for start in range(0, len(ranked), max(step, 1)):
-            for result in await self._hydrate(shelf, question.scope, ranked[start : start + step], waiting):
+        for start in range(0, len(ranked), step):
+            for result in await self._hydrate(shelf, question.scope, fusion, ranked[start : start + step], waiting):
                 results.setdefault(result.item.id, result)
             if len(results) >= top_k:
                 break
@@ -184,23 +186,24 @@ class HybridSearch:
         self,
         shelf: Callable[[Transaction], Shelf[Item]],
         scope: Scope,
-        ranked: Sequence[Ranked],
+        fusion: Fusion,
+        keys: Sequence[uuid.UUID],
         waiting: _Hits[Item],
     ) -> list[SearchResult[Item]]:
-        points = [hit.key for hit in ranked if hit.key not in waiting.by_point]
-        references = await self._index.resolve(points)
+        references = await self._index.resolve([key for key in keys if key not in waiting.by_point])
         wanted = {reference.item_id for reference in references.values()} - waiting.ids
-        async with self._work.begin(scope.organization_id) as transaction:
-            rows = await shelf(transaction).load(scope, wanted)
+        rows: Mapping[uuid.UUID, Item] = {}
+        if wanted:
+            async with self._work.begin(scope.organization_id) as transaction:
+                rows = await shelf(transaction).load(scope, wanted)
         results: list[SearchResult[Item]] = []
-        for hit in ranked:
-            if hit.key in waiting.by_point:
-                results.append(SearchResult(waiting.by_point[hit.key], hit.score, 0, hit.signals))
+        for key in keys:
+            reference = references.get(key)
+            item = waiting.by_point.get(key) or (rows.get(reference.item_id) if reference else None)
+            if item is None or (reference is not None and reference.version != item.version):
                 continue
-            reference = references.get(hit.key)
-            row = rows.get(reference.item_id) if reference else None
-            if reference is not None and row is not None and row.version == reference.version:
-                results.append(SearchResult(row, hit.score, reference.chunk, hit.signals))
+            chunk = reference.chunk if reference else 0
+            results.append(SearchResult(item, fusion.score(key), chunk, fusion.signals(key)))
         return results
 
 

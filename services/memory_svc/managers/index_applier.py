@@ -30,12 +30,18 @@ _POSTPONED_S = 60.0
 
 
 class IndexApplier:
-    """Background work, and the IndexProgress of this process. Several may run: each entry is held by one."""
+    """Background work, and the IndexProgress of this process. Several may run: each entry is held by one.
 
-    def __init__(self, work: UnitOfWork, index: VectorIndex, documents: IndexDocuments) -> None:
+    `only_writer` says that no other process writes memory, so that this one knows when nothing is waiting.
+    """
+
+    def __init__(self, work: UnitOfWork, index: VectorIndex, documents: IndexDocuments, *, only_writer: bool) -> None:
         self._work = work
         self._index = index
         self._documents = documents
+        self._only_writer = only_writer
+        self._caught_up = False
+        self._pokes = 0
         self._poked = asyncio.Event()
         self._progress = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -49,7 +55,13 @@ class IndexApplier:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def poke(self) -> None:
+        self._pokes += 1
+        self._caught_up = False
         self._poked.set()
+
+    @property
+    def is_caught_up(self) -> bool:
+        return self._caught_up
 
     async def wait_applied(self, organization_id: uuid.UUID, position: int, timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
@@ -107,9 +119,12 @@ class IndexApplier:
 
     async def _step(self) -> int:
         """Applies one batch; returns how many entries it took."""
+        pokes = self._pokes
         async with self._work.begin(None) as transaction:
             entries = await transaction.outbox.claim(_BATCH)
             if not entries:
+                nothing_failed = not await transaction.outbox.has_waiting()
+                self._caught_up = self._only_writer and nothing_failed and pokes == self._pokes
                 return 0
             try:
                 done = await self._apply(entries)

@@ -30,6 +30,11 @@ class SqlOutbox:
         rows = await self._session.execute(query)
         return [OutboxEntry(row.id, row.organization_id, MemoryKind(row.kind), row.item_id) for row in rows]
 
+    async def has_waiting(self) -> bool:
+        return bool(
+            (await self._session.execute(sa.select(sa.exists().where(outbox.c.expiry.is_(False))))).scalar_one()
+        )
+
     async def remove(self, entry_ids: Collection[int]) -> None:
         await self._session.execute(outbox.delete().where(outbox.c.id.in_(list(entry_ids))))
 

@@ -34,7 +34,7 @@ def service(
     shared_database: FreshDatabase, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MemoryProcess]:
     """One process for all tests that do not break it."""
-    running = MemoryProcess(shared_database.url, issuer, tmp_path_factory.mktemp("memory_svc"))
+    running = MemoryProcess(shared_database, issuer, tmp_path_factory.mktemp("memory_svc"))
     running.start()
     yield running
     assert running.stop() == 0
@@ -43,7 +43,7 @@ def service(
 @pytest.fixture
 def own_service(databases: Databases, issuer: Issuer, tmp_path: Path) -> Iterator[MemoryProcess]:
     """A process of the test's own, not started yet."""
-    made = MemoryProcess(databases.fresh(MIGRATIONS).url, issuer, tmp_path)
+    made = MemoryProcess(databases.fresh(MIGRATIONS), issuer, tmp_path)
     yield made
     made.stop()
 

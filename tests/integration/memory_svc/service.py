@@ -26,6 +26,7 @@ from hearth.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServ
 from hearth.memory.v1.block_service_pb2_grpc import BlockServiceStub
 from hearth.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
 from tests.integration.memory_svc.issuer import Issuer
+from tests.support.databases import FreshDatabase
 
 Answer = TypeVar("Answer")
 
@@ -33,7 +34,8 @@ Answer = TypeVar("Answer")
 class MemoryProcess:
     """One memory_svc; `kill` is SIGKILL, `stop` is SIGTERM, `start` after either uses the same database and folder."""
 
-    def __init__(self, database_url: str, issuer: Issuer, folder: Path) -> None:
+    def __init__(self, database: FreshDatabase, issuer: Issuer, folder: Path) -> None:
+        self.superuser_url = database.superuser_url
         self.vectors = folder / "vectors"
         self.log = folder / "memory_svc.log"
         key = folder / "master.key"
@@ -42,7 +44,7 @@ class MemoryProcess:
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HEARTH_")},
             "HEARTH_LISTEN": self.address,
-            "HEARTH_DATABASE_URL": database_url,
+            "HEARTH_DATABASE_URL": database.url,
             "HEARTH_USER_SVC_ADDRESS": issuer.address,
             "HEARTH_MASTER_KEY_FILE": str(key),
             "HEARTH_VECTOR_PATH": str(self.vectors),
@@ -145,8 +147,9 @@ def _free_port() -> int:
 
 def _is_serving(address: str) -> bool:
     with grpc.insecure_channel(address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=1)
         except grpc.RpcError:
             return False
     return answer.status == health_pb2.HealthCheckResponse.SERVING
