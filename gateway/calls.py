@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -123,7 +124,7 @@ class GrpcCaller:
                 metadata={"method": method},
             )
         request = parse_params(self._methods[method].request, params)
-        if request_id and "request_id" in request.DESCRIPTOR.fields_by_name:
+        if "request_id" in request.DESCRIPTOR.fields_by_name:
             _set_request_id(request, request_id)
         try:
             with use(identity):
@@ -147,11 +148,11 @@ def parse_params(kind: type[Message], params: bytes) -> Message:
 
 
 def _set_request_id(request: Message, request_id: str) -> None:
-    """Puts the envelope's request id where the method keeps it."""
+    """Puts the envelope's request id where the method keeps it; one of our own, so that our channel may retry."""
     message: Any = request
     if not message.request_id:
-        message.request_id = request_id
-    elif message.request_id != request_id:
+        message.request_id = request_id or str(uuid.uuid4())
+    elif request_id and message.request_id != request_id:
         raise _unfit("request_id is given twice, differently")
 
 

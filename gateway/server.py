@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from typing import Final, cast
@@ -26,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 RETRY_SPREAD_MS: Final = 25_000
 _TICK_SECONDS: Final = 1.0
+_LEAVING_SECONDS: Final = 5.0
 _HTTP_STATUS: Final = {
     "UNAUTHENTICATED": 401,
     "PERMISSION_DENIED": 403,
@@ -44,6 +46,7 @@ class Gateway:
         self._tickets = Tickets(services.clock)
         self._sessions: dict[Session, WebSocketClient] = {}
         self._draining = False
+        self._emptied = asyncio.Event()
         self._ticker: asyncio.Task[None] | None = None
 
     @property
@@ -71,7 +74,11 @@ class Gateway:
         secrets.SystemRandom().shuffle(sessions)
         step = RETRY_SPREAD_MS // max(len(sessions), 1)
         await asyncio.gather(*(session.drain(place * step) for place, session in enumerate(sessions)))
-        await asyncio.gather(*(client.wait_closed() for client in list(self._sessions.values())))
+        if self._sessions:
+            self._emptied.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LEAVING_SECONDS):
+                    await self._emptied.wait()
 
     async def stop(self) -> None:
         """End the rounds."""
@@ -124,19 +131,36 @@ class Gateway:
         session = Session(client, self._services)
         self._sessions[session] = client
         try:
-            await self._open(request, socket, client, session)
-            await _read(socket, client, session)
+            await self._converse(request, socket, client, session)
+        finally:
+            await session.release()
+            await client.shut()
+            del self._sessions[session]
+            if not self._sessions:
+                self._emptied.set()
+        return socket
+
+    async def _converse(self, request: web.Request, socket: Socket, client: WebSocketClient, session: Session) -> None:
+        """Until the peer leaves, or what the session had to say before closing is sent."""
+        loop = asyncio.get_running_loop()
+        reading = asyncio.timeout(None)
+        try:
+            async with reading:
+                client.when_flushed(lambda: reading.reschedule(loop.time()))
+                await self._open(request, socket, client, session)
+                await _read(socket, client, session)
+        except TimeoutError:
+            if not reading.expired():
+                raise
         except ConnectionError:
             _log.debug("the peer went away")
         except Exception:
             _log.exception("a session failed")
+            client.when_flushed(None)
             session.close(CloseCode.INTERNAL)
-            await client.wait_closed()
+            await client.wait_flushed()
         finally:
-            await session.release()
-            await client.release()
-            del self._sessions[session]
-        return socket
+            client.when_flushed(None)
 
     async def _open(self, request: web.Request, socket: Socket, client: WebSocketClient, session: Session) -> None:
         """Decide about the upgrade: refused ones are closed with a code, a credential in it opens the session."""
@@ -185,6 +209,5 @@ async def _read(socket: Socket, client: WebSocketClient, session: Session) -> No
         elif message.type is WSMsgType.BINARY:
             session.close(CloseCode.BAD_FRAME, "binary frames are not part of the protocol")
         else:
-            break
+            return
         await client.wait_for_room()
-    await client.wait_closed()

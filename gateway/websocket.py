@@ -58,6 +58,7 @@ class WebSocketClient:
     __slots__ = (
         "_bytes",
         "_close",
+        "_flushed",
         "_heads",
         "_loop",
         "_outbox",
@@ -79,6 +80,7 @@ class WebSocketClient:
         self._writer: asyncio.Task[None] | None = None
         self._sending_since: float | None = None
         self._close: CloseCode | None = None
+        self._flushed: Callable[[], None] | None = None
 
     @property
     def has_room(self) -> bool:
@@ -131,20 +133,33 @@ class WebSocketClient:
             self._sending_since = None
             self._transport.abort()
 
-    async def release(self) -> None:
-        """The connection is gone: nothing is sent any more."""
-        self._close = self._close or CloseCode.NORMAL
+    def when_flushed(self, callback: Callable[[], None] | None) -> None:
+        """Have `callback` called once what `close` queued is sent, and it is time to `shut`."""
+        self._flushed = callback
+
+    async def wait_flushed(self) -> None:
+        """Until nothing is being sent."""
+        if self._writer is not None:
+            await asyncio.wait([self._writer])
+
+    async def shut(self) -> None:
+        """Let go of everything, and close the socket if that is still to be done, waiting 2 s for the peer to agree.
+
+        Only for the task that reads the socket: aiohttp cuts the connection when another one closes it.
+        """
+        code = self._close = self._close or CloseCode.NORMAL
         self._outbox.clear()
         self._waiting.clear()
         self._heads.clear()
+        self._flushed = None
         if self._writer is not None and not self._writer.done():
             self._writer.cancel()
             await asyncio.wait([self._writer])
-
-    async def wait_closed(self) -> None:
-        """Until what `close` queued is sent and the socket closed."""
-        if self._writer is not None:
-            await asyncio.wait([self._writer])
+        self._sending_since = self._loop.time()
+        try:
+            await self._socket.close(code=code, message=code.name.encode())
+        finally:
+            self._sending_since = None
 
     def _push_headed(self, kind: str, sub: str, body: bytes) -> bool:
         if self._close is not None or not self.has_room:
@@ -176,10 +191,9 @@ class WebSocketClient:
                 self._bytes -= len(frame)
                 if self._waiting and self._bytes <= MAX_OUTBOUND_BYTES // 2:
                     self._call_back()
-            if self._close is not None:
-                self._sending_since = clock()
-                await socket.close(code=self._close, message=self._close.name.encode())
-        except (ConnectionError, RuntimeError):
+            if self._close is not None and self._flushed is not None:
+                self._flushed()
+        except ConnectionError:
             # The peer went away; the reading side notices and releases everything.
             outbox.clear()
             self._bytes = 0

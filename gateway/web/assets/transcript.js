@@ -4,7 +4,7 @@ import { el, moment } from "./dom.js";
 import { render } from "./markdown.js";
 
 const OUTCOMES = {
-  TOOL_CALL_OUTCOME_SUCCEEDED: ["done", "✓"],
+  TOOL_CALL_OUTCOME_SUCCEEDED: ["succeeded", "✓"],
   TOOL_CALL_OUTCOME_FAILED: ["failed", "✕"],
   TOOL_CALL_OUTCOME_UNKNOWN: ["unknown", "?"],
 };

@@ -36,8 +36,6 @@ class Client:
         if message.type is aiohttp.WSMsgType.TEXT:
             frame: dict[str, Any] = orjson.loads(message.data)
             return frame
-        if message.type is aiohttp.WSMsgType.CLOSE:
-            return {"type": "closed", "code": message.data}
         return {"type": "closed", "code": self.socket.close_code}
 
     async def until(self, wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:

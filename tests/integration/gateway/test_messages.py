@@ -256,7 +256,6 @@ async def test_too_large_an_event_comes_without_its_data(harness: Harness) -> No
         ('{"type":"ping"} trailing', 4400),
         ('{"type":"call","id":1,"params":' + "[" * 5000 + "]" * 5000 + "}", 4400),
         ('{"type":"call","id":1,"method":"' + "x" * 270_000 + '"}', 4413),
-        ("x" * 2_000_000, 4413),
     ],
 )
 async def test_what_is_no_frame_closes(harness: Harness, frame: str, code: int) -> None:
@@ -266,6 +265,15 @@ async def test_what_is_no_frame_closes(harness: Harness, frame: str, code: int) 
     assert closed == code
     assert closing is not None
     assert closing["code"] == code
+
+
+async def test_frames_far_too_large_end_the_connection_unread(harness: Harness) -> None:
+    client = await harness.connect()
+    with contextlib.suppress(ConnectionError):
+        await client.socket.send_str("x" * 2_000_000)
+    closing, _ = await client.closed()
+    assert closing is None or closing["code"] == 4413
+    await harness.eventually(lambda: harness.built.gateway.connections == 0)
 
 
 async def test_binary_frames_close(harness: Harness) -> None:

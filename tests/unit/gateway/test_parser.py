@@ -43,13 +43,13 @@ def _error(message: BadMessage) -> Any:
     return InvalidArgument(message.message, reason=message.reason, metadata={"type": message.type})
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=400))
 def test_any_bytes(data: bytes) -> None:
     check(data)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(objects)
 def test_any_object_with_a_type_is_answerable(value: dict[str, Any]) -> None:
     message = check(json.dumps(value).encode())

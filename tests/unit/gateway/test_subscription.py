@@ -281,7 +281,7 @@ def test_from_now_on_begins_at_the_head(stage: Stage) -> None:
     assert stage.client.seqs == [8, 9]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(
         st.one_of(
