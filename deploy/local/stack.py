@@ -22,6 +22,7 @@ from deploy.local.processes import alive, end, family
 from deploy.local.runner import end_leftovers
 
 _POLL_S = 0.02
+_ENDING = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT, signal.SIGSEGV}
 # What would make a stack of a test depend on the shell it was started from.
 _NOT_INHERITED = ("HEARTH_", "OPENAI_", "ANTHROPIC_")
 
@@ -54,6 +55,8 @@ class Stack:
         self._only = tuple(only)
         self._port = port or free_ports(1)[0]
         self._runner: subprocess.Popen[bytes] | None = None
+        # Component → start time of the process that was sent an ending signal: it may live on for a moment.
+        self._ended: dict[str, int] = {}
 
     def start(self, timeout_s: float = 120.0) -> "Stack":
         """Returns when every process is ready. Raises StackError with what the runner said; nothing is then left running."""
@@ -170,11 +173,16 @@ class Stack:
     def kill(self, component: str, number: int = signal.SIGKILL) -> int:
         """Sends a signal to the process of a component; the runner starts it again if that ends it. Returns its pid."""
         pid = self.pid(component)
+        if number in _ENDING:
+            self._ended[component] = self._process(component)["started"]
         os.kill(pid, number)
         return pid
 
     def wait_ready(self, component: str | None = None, timeout_s: float = 30.0) -> None:
-        """Returns when a component, or every one, has a living process that was found ready. Raises StackError."""
+        """Returns when a component, or every one, has a living process that was found ready. Raises StackError.
+
+        After `kill` with a signal that ends, that is the process that comes after the killed one.
+        """
         deadline = time.monotonic() + timeout_s
         while missing := [name for name in self._names(component) if not self._is_ready(name)]:
             if time.monotonic() > deadline:
@@ -184,6 +192,7 @@ class Stack:
     def restart(self, component: str, timeout_s: float = 60.0) -> None:
         """Ends a process as a shutdown would, and returns when its successor is ready."""
         one = self._process(component)
+        self._ended[component] = one["started"]
         end(one["pid"], one["started"], one["stop_signal"], timeout_s)
         self.wait_ready(component, timeout_s)
 
@@ -192,7 +201,8 @@ class Stack:
 
     def _is_ready(self, name: str) -> bool:
         one = self._process(name)
-        return one["state"] == "ready" and alive(one["pid"] or 0, one["started"])
+        successor = one["started"] != self._ended.get(name)
+        return successor and one["state"] == "ready" and alive(one["pid"] or 0, one["started"])
 
     def _process(self, component: str) -> dict[str, Any]:
         processes: dict[str, dict[str, Any]] = self._record().get("processes", {})
