@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from hearth_client.cli._output import first, note, print_fields, print_json, print_table, shorten, when
+from hearth_client.cli._output import first, model_label, note, print_fields, print_json, print_table, shorten, when
 from hearth_client.cli._session import Session, examples, json_option, limit_option, pass_session, read_text
 
 
@@ -54,7 +54,7 @@ def create(
         print_json(made)
         return
     click.echo(made.id)
-    note(f"created agent {made.name} with model {made.model}; talk to it: hearth chat --agent {made.name}")
+    note(f"created agent {made.name} with {model_label(made.model)}; talk to it: hearth chat --agent {made.name}")
 
 
 @agent.command("list", epilog=examples("hearth agent list", "hearth agent list --tag production --json"))
@@ -71,7 +71,7 @@ def list_agents(session: Session, tags: tuple[str, ...], text: str, limit: int, 
         return
     print_table(
         ("name", "model", "description", "created", "id"),
-        ((a.name, a.model, shorten(a.description), when(a, "create_time"), a.id) for a in agents),
+        ((a.name, a.model or "(default)", shorten(a.description), when(a, "create_time"), a.id) for a in agents),
     )
 
 
@@ -90,7 +90,7 @@ def show(session: Session, agent_name: str, as_json: bool) -> None:
         {
             "name": found.name,
             "id": found.id,
-            "model": found.model,
+            "model": found.model or "(default)",
             "description": found.description,
             "instructions": found.instructions,
             "tools": ", ".join(found.tool_ids),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hearth_client.cli._output import clean, note, print_heading
+from hearth_client.cli._output import clean, model_label, note, print_heading
 from hearth_client.cli._session import Failure, Session, examples, is_id, pass_session, read_text
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _agent(session: Session, name: str, model: str) -> "Agent":
         except AlreadyExistsError:
             # Somebody else was faster.
             return agents.get(name=name)
-        note(f"(created agent {made.name} with model {made.model})")
+        note(f"(created agent {made.name} with {model_label(made.model)})")
         return made
     if model and found.model != model:
         note(f"(agent {found.name} keeps its model {found.model}; --model is for new agents)")
@@ -147,7 +147,7 @@ def _converse(session: Session, agent: "Agent", conversation_id: str) -> None:
         with contextlib.suppress(ImportError):
             import readline as readline
         _print_history(session, agent.name, conversation_id)
-        note(f"{agent.name} · {agent.model} · Ctrl-C stops an answer, Ctrl-D leaves")
+        note(f"{agent.name} · {model_label(agent.model)} · Ctrl-C stops an answer, Ctrl-D leaves")
     while True:
         try:
             text = input("you> " if interactive else "")

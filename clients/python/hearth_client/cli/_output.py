@@ -131,6 +131,11 @@ def when(message: Message, field: str) -> str:
     return time.ToDatetime(tzinfo=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def model_label(name: str) -> str:
+    """An agent's model, for people: an agent without one uses the default, whichever that is."""
+    return f"model {name}" if name else "the default model"
+
+
 def shorten(text: str, most: int = 60) -> str:
     """The text on one line, cut at `most` characters."""
     line = " ".join(text.split())
@@ -150,5 +155,5 @@ def first(items: Iterable[Item], limit: int) -> list[Item]:
         return list(items)
     taken = list(itertools.islice(items, limit + 1))
     if len(taken) > limit:
-        note(f"the first {limit}; there are more (--limit 0 for all)")
+        note(f"{limit} shown, there are more (--limit 0 for all)")
     return taken[:limit]
