@@ -4,7 +4,7 @@ The answer is stored in the transaction of the effect, so there is never one wit
 """
 
 import hashlib
-import random
+import secrets
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -61,7 +61,8 @@ class Slot:
 
 def request_key(message: Message, method: str = "") -> RequestKey | None:
     """The key of a request with a field `request_id`; None when it is empty. `method` defaults to the message's name."""
-    text: str = getattr(message, "request_id")  # noqa: B009
+    identified: Any = message
+    text: str = identified.request_id
     if not text:
         return None
     body = type(message)()
@@ -109,7 +110,7 @@ async def _claim(session: AsyncSession, organization_id: uuid.UUID, key: Request
         where=_request_ids.c.expire_time < sa.func.now(),
     ).returning(_request_ids.c.request_id)
     claimed = (await session.execute(claim)).first() is not None
-    if claimed and random.randrange(_PURGE_ONE_IN) == 0:  # noqa: S311
+    if claimed and secrets.randbelow(_PURGE_ONE_IN) == 0:
         await _purge(session, organization_id)
     return claimed
 

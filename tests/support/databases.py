@@ -16,9 +16,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from chassis.migrations import migrate
-
-_SERVICE = "test_service"
-_OWNER = "test_owner"
+from deploy.local import Stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +36,25 @@ class Databases:
         self._password = secrets.token_hex(16)
         self._templates: dict[Path, str] = {}
         self._made: list[str] = []
-        for role in (_SERVICE, _OWNER):
-            if not self._do("SELECT 1 FROM pg_roles WHERE rolname = {}", sql.Literal(role)):
-                self._do("CREATE ROLE {}", sql.Identifier(role))
-            self._do(
-                "ALTER ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD {}",
-                sql.Identifier(role),
-                sql.Literal(self._password),
-            )
+        # Roles of our own: others may test on the same server.
+        self._service = f"test_service_{secrets.token_hex(4)}"
+        self._owner = f"test_owner_{secrets.token_hex(4)}"
+        for role in (self._service, self._owner):
+            rights = "CREATE ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD {}"
+            self._do(rights, sql.Identifier(role), sql.Literal(self._password))
 
     def fresh(self, migrations: Path) -> FreshDatabase:
         """A database at the newest revision of a service's migrations, with nothing in it."""
         template = self._templates.get(migrations)
         if template is None:
             template = self._templates[migrations] = self._empty()
-            migrate(self._url(_OWNER, template), migrations)
+            migrate(self._url(self._owner, template), migrations)
         name = self._name()
         self._do(
             "CREATE DATABASE {} TEMPLATE {} OWNER {}",
             sql.Identifier(name),
             sql.Identifier(template),
-            sql.Identifier(_OWNER),
+            sql.Identifier(self._owner),
         )
         return self._database(name)
 
@@ -70,21 +66,23 @@ class Databases:
         """Removes what was made."""
         for name in self._made:
             self._do("DROP DATABASE IF EXISTS {} WITH (FORCE)", sql.Identifier(name))
+        for role in (self._service, self._owner):
+            self._do("DROP ROLE {}", sql.Identifier(role))
 
     def _empty(self) -> str:
         name = self._name()
-        self._do("CREATE DATABASE {} OWNER {}", sql.Identifier(name), sql.Identifier(_OWNER))
-        with psycopg.connect(self._url(_OWNER, name), autocommit=True) as connection:
-            connection.execute(f"GRANT USAGE ON SCHEMA public TO {_SERVICE}")
+        self._do("CREATE DATABASE {} OWNER {}", sql.Identifier(name), sql.Identifier(self._owner))
+        with psycopg.connect(self._url(self._owner, name), autocommit=True) as connection:
+            connection.execute(f"GRANT USAGE ON SCHEMA public TO {self._service}".encode())
             rights = "SELECT, INSERT, UPDATE, DELETE ON TABLES", "USAGE ON SEQUENCES"
             for right in rights:
-                connection.execute(f"ALTER DEFAULT PRIVILEGES GRANT {right} TO {_SERVICE}".encode())
+                connection.execute(f"ALTER DEFAULT PRIVILEGES GRANT {right} TO {self._service}".encode())
         return name
 
     def _database(self, name: str) -> FreshDatabase:
         superuser = conninfo_to_dict(self._superuser_url)
         as_superuser = f"postgresql://{superuser['user']}:{superuser['password']}@{self._address()}/{name}"
-        return FreshDatabase(self._url(_SERVICE, name), self._url(_OWNER, name), as_superuser)
+        return FreshDatabase(self._url(self._service, name), self._url(self._owner, name), as_superuser)
 
     def _name(self) -> str:
         self._made.append(f"test_{secrets.token_hex(6)}")
@@ -97,11 +95,9 @@ class Databases:
         server = conninfo_to_dict(self._superuser_url)
         return f"{server['host']}:{server.get('port', 5432)}"
 
-    def _do(self, statement: LiteralString, *parts: sql.Composable) -> bool:
-        """Whether it returned a row."""
+    def _do(self, statement: LiteralString, *parts: sql.Composable) -> None:
         with psycopg.connect(self._superuser_url, autocommit=True) as connection:
-            cursor = connection.execute(sql.SQL(statement).format(*parts))
-            return cursor.description is not None and cursor.fetchone() is not None
+            connection.execute(sql.SQL(statement).format(*parts))
 
 
 @pytest.fixture(scope="session")
@@ -109,18 +105,10 @@ def databases() -> Iterator[Databases]:
     """Fresh databases, for the session."""
     given = os.environ.get("HEARTH_TEST_POSTGRES_URL", "")
     if given:
-        yield from _with(given)
-        return
-    # Starting a server needs the whole of deploy/local; a server that is given does not.
-    from deploy.local import Stack
-
-    with Stack(only=("postgres",)) as stack:
-        yield from _with(stack.superuser_url())
-
-
-def _with(superuser_url: str) -> Iterator[Databases]:
-    made = Databases(superuser_url)
-    try:
+        made = Databases(given)
         yield made
-    finally:
         made.drop_all()
+    else:
+        # They go with their server.
+        with Stack(only=("postgres",)) as stack:
+            yield Databases(stack.superuser_url())

@@ -31,6 +31,10 @@ class Ed25519Forge:
         sealed = nonce + self._seal.encrypt(nonce, private.private_bytes_raw(), key_id.encode())
         return SigningKey(key_id, public, sealed, datetime.now(UTC), None)
 
+    def check(self, key: SigningKey) -> None:
+        """Raises ValueError when the key was sealed under another master key."""
+        _open(self._seal, key)
+
 
 class JwtSigner:
     """A TokenSigner. Opened private keys stay in this process's memory."""
@@ -39,7 +43,7 @@ class JwtSigner:
         self._seal = AESGCM(sealing_key)
         self._issuer = issuer
         self._audience = audience
-        self._open: dict[str, Ed25519PrivateKey] = {}
+        self._opened: dict[str, Ed25519PrivateKey] = {}
 
     def sign(self, claims: Claims, key: SigningKey) -> str:
         """A JWT with the claims of this Hearth. Raises ValueError when the key was sealed under another master key."""
@@ -60,15 +64,18 @@ class JwtSigner:
         return jwt.encode(payload, self._private(key), algorithm="EdDSA", headers={"kid": key.key_id})
 
     def _private(self, key: SigningKey) -> Ed25519PrivateKey:
-        private = self._open.get(key.key_id)
+        private = self._opened.get(key.key_id)
         if private is None:
-            nonce, sealed = key.sealed_private_key[:_NONCE_BYTES], key.sealed_private_key[_NONCE_BYTES:]
-            try:
-                raw = self._seal.decrypt(nonce, sealed, key.key_id.encode())
-            except InvalidTag:
-                raise ValueError("the signing key was sealed under another master key") from None
-            private = self._open[key.key_id] = Ed25519PrivateKey.from_private_bytes(raw)
+            private = self._opened[key.key_id] = _open(self._seal, key)
         return private
+
+
+def _open(seal: AESGCM, key: SigningKey) -> Ed25519PrivateKey:
+    nonce, sealed = key.sealed_private_key[:_NONCE_BYTES], key.sealed_private_key[_NONCE_BYTES:]
+    try:
+        return Ed25519PrivateKey.from_private_bytes(seal.decrypt(nonce, sealed, key.key_id.encode()))
+    except InvalidTag:
+        raise ValueError("the signing key was sealed under another master key") from None
 
 
 def jwk(key: SigningKey) -> dict[str, str]:

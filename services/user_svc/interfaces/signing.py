@@ -13,6 +13,10 @@ class KeyForge(Protocol):
         """A new key pair with its private part sealed."""
         ...
 
+    def check(self, key: SigningKey) -> None:
+        """Raises ValueError when the key was sealed under another master key."""
+        ...
+
 
 class TokenSigner(Protocol):
     """Signs what a token says."""

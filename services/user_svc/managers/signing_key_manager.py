@@ -23,10 +23,16 @@ class SigningKeyManager:
         self._read_at = float("-inf")
 
     async def ensure(self) -> None:
-        """Makes the first key unless there is one; any number of replicas may do this at once."""
+        """Makes the first key unless there is one; any number of replicas may do this at once.
+
+        Raises ValueError when a key is there that this process's master key does not open.
+        """
         async with self._work.of_nobody() as work:
             await work.alone("signing keys")
-            if not await work.signing_keys.usable(datetime.now(UTC)):
+            found = await work.signing_keys.usable(datetime.now(UTC))
+            for key in found:
+                self._forge.check(key)
+            if not found:
                 await work.signing_keys.add(self._forge.make())
 
     async def signing(self) -> SigningKey:

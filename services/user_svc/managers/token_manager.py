@@ -46,7 +46,7 @@ class TokenManager:
     async def _issue_to_user(self, digest: bytes, on_behalf: bool) -> IssuedToken:
         async with self._work.of_nobody() as work:
             holder = await work.key_directory.holder_of(digest)
-        now = datetime.now(UTC).replace(microsecond=0)
+        now = datetime.now(UTC)
         if holder is None or not holder.may_work(now):
             raise _key_invalid()
         if on_behalf:
@@ -75,7 +75,7 @@ class TokenManager:
             if organization is None:
                 raise ids.absent("org", for_organization)
             organization.require_active()
-        now = datetime.now(UTC).replace(microsecond=0)
+        now = datetime.now(UTC)
         claims = Claims(
             subject=f"svc:{service}",
             organization_id=for_organization,
@@ -89,7 +89,8 @@ class TokenManager:
 
     async def _sign(self, claims: Claims) -> IssuedToken:
         key = await self._keys.signing()
-        return IssuedToken(self._signer.sign(claims, key), claims.expire_time)
+        # Tokens count in whole seconds.
+        return IssuedToken(self._signer.sign(claims, key), claims.expire_time.replace(microsecond=0))
 
     async def who_am_i(self, caller: Identity) -> tuple[Organization | None, User | None]:
         """The caller's organization and user; no user for a service, no organization for one that acts for none.

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from contextlib import suppress
+from typing import Any
 
 import psycopg
 import pytest
@@ -46,8 +47,8 @@ async def test_another_organization_s_row_cannot_be_changed_moved_or_deleted(dat
     await _insert(database, one, one, "a")
     async with database.transaction(other) as session:
         for statement in ("UPDATE things SET name = 'b'", "DELETE FROM things"):
-            result = await session.execute(sa.text(statement))
-            assert getattr(result, "rowcount") == 0  # noqa: B009
+            result: Any = await session.execute(sa.text(statement))
+            assert result.rowcount == 0
     with pytest.raises(exc.ProgrammingError, match="row-level security"):
         async with database.transaction(one) as session:
             await session.execute(sa.text("UPDATE things SET organization_id = :o"), {"o": other})

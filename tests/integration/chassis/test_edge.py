@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 
 import grpc
 import pytest
@@ -31,9 +32,9 @@ def issuer() -> Issuer:
     return Issuer()
 
 
-async def _error(call: object) -> DomainError:
+async def _error(call: Awaitable[object]) -> DomainError:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await call  # pyright: ignore[reportGeneralTypeIssues]
+        await call
     return from_rpc_error(raised.value)
 
 

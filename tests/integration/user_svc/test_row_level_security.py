@@ -1,0 +1,86 @@
+"""The database itself keeps organizations apart, whatever the service's code does."""
+
+import psycopg
+import pytest
+
+from chassis import ids
+from tests.integration.user_svc.conftest import Client, World
+
+_TENANT_TABLES = ("organizations", "users", "api_keys", "request_ids")
+# These name organizations and hold nothing of them; see the migration.
+_OPEN_TABLES = {"api_key_index", "signing_keys", "alembic_version"}
+
+
+def _count(connection: "psycopg.Connection[tuple[int]]", table: str) -> int:
+    row = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()
+    assert row is not None
+    return row[0]
+
+
+@pytest.fixture
+async def two(world: World, admin: Client) -> tuple[str, str]:
+    """Two organizations with users, keys and stored answers, as UUIDs."""
+    organization = await admin.create_organization()
+    await world.member_of(admin, organization.id)
+    await admin.create_user(request_id="0b1d7ab2-6c3e-4a36-9c07-0d2f3c1f3f10")
+    await admin.create_user(request_id="0b1d7ab2-6c3e-4a36-9c07-0d2f3c1f3f11", organization_id=organization.id)
+    return str(ids.decode("org", admin.organization_id)), str(ids.decode("org", organization.id))
+
+
+def test_every_table_is_guarded_or_known_to_be_open(world: World) -> None:
+    with psycopg.connect(world.database.superuser_url) as connection:
+        rows = connection.execute(
+            "SELECT relname, relrowsecurity AND relforcerowsecurity FROM pg_class "
+            "WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        ).fetchall()
+    assert {name for name, forced in rows if forced} == set(_TENANT_TABLES)
+    assert {name for name, forced in rows if not forced} == _OPEN_TABLES
+
+
+@pytest.mark.parametrize("table", _TENANT_TABLES)
+def test_the_service_s_role_sees_one_organization_or_none(world: World, two: tuple[str, str], table: str) -> None:
+    with psycopg.connect(world.database.superuser_url) as connection:
+        total = _count(connection, table)
+    with psycopg.connect(world.database.url) as connection:
+        assert _count(connection, table) == 0
+        seen = []
+        for organization in two:
+            connection.execute("SELECT set_config('hearth.organization_id', %s, true)", (organization,))
+            seen.append(_count(connection, table))
+            rows = connection.execute(f"SELECT DISTINCT organization_id::text FROM {table}".encode()).fetchall()
+            assert rows == [(organization,)]
+        connection.execute("SELECT set_config('hearth.organization_id', %s, true)", (str(ids.new()),))
+        assert _count(connection, table) == 0
+    assert all(seen)
+    assert sum(seen) == total
+
+
+def test_a_platform_transaction_sees_organizations_and_nothing_else(world: World, two: tuple[str, str]) -> None:
+    with psycopg.connect(world.database.url) as connection:
+        connection.execute("SELECT set_config('hearth.platform', 'on', true)")
+        assert {table: _count(connection, table) for table in _TENANT_TABLES} == {
+            "organizations": 2,
+            "users": 0,
+            "api_keys": 0,
+            "request_ids": 0,
+        }
+
+
+@pytest.mark.parametrize("table", ["users", "api_keys"])
+def test_rows_cannot_be_written_into_another_organization(world: World, two: tuple[str, str], table: str) -> None:
+    one, other = two
+    with psycopg.connect(world.database.url) as connection:
+        connection.execute("SELECT set_config('hearth.organization_id', %s, true)", (one,))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+            connection.execute(f"UPDATE {table} SET organization_id = %s".encode(), (other,))
+
+
+def test_the_role_owns_nothing_and_cannot_bypass(world: World) -> None:
+    with psycopg.connect(world.database.url) as connection:
+        owned = connection.execute("SELECT count(*) FROM pg_class WHERE relowner = current_user::regrole").fetchone()
+        rights = connection.execute(
+            "SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
+        ).fetchone()
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("ALTER TABLE users DISABLE ROW LEVEL SECURITY")
+    assert (owned, rights) == ((0,), (False, False))
