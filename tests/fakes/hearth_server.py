@@ -68,6 +68,8 @@ class FakeHearth:
     """So many SendMessage calls start their run and break before they say so."""
     refuse_streams: tuple[grpc.StatusCode, status_pb2.Status] | None = None
     """Every stream is refused so."""
+    replays_all: bool = False
+    """WatchRun begins at the start of the run, whatever it was asked for."""
     silent: bool = False
     """Streams stay open after their frames and say nothing."""
     agents: list[str] = field(default_factory=list)
@@ -230,7 +232,7 @@ class FakeHearth:
     async def _watch_run(self, request: WatchRunRequest, context: Context) -> AsyncIterator[WatchRunResponse]:
         self.calls.append(("WatchRun", request))
         await self._authenticate(context)
-        async for frame in self._stream(request.after_seq, context):
+        async for frame in self._stream(0 if self.replays_all else request.after_seq, context):
             yield WatchRunResponse(frames=[frame])
 
     async def _stream(self, after_seq: int, context: Context) -> AsyncIterator[Frame]:

@@ -82,6 +82,15 @@ async def test_many_cuts_in_one_run(server: FakeHearth, client: AsyncHearth) -> 
     assert server.count("SendMessage") == 1
 
 
+async def test_events_that_come_again_are_dropped(server: FakeHearth, client: AsyncHearth) -> None:
+    server.log = RunLog(PLAIN)
+    server.replays_all = True
+    server.breaks = [Break(6), Break(4), Break(8)]
+    seqs, said, _ = await read(client.runs.send("hi", agent_id="agent_1"))
+    assert seqs == [e.seq for e in server.log.events]
+    assert said == ["Let me roll.", "A six 🎲!"]
+
+
 async def test_a_lost_acceptance_starts_one_run(server: FakeHearth, client: AsyncHearth) -> None:
     server.log = RunLog(PLAIN)
     server.lose_acceptance = 2
