@@ -17,7 +17,7 @@ from deploy.local import local_model, runner, status
 from deploy.local.home import PROJECT, Home
 from deploy.local.processes import end
 
-_WAIT_S = 180.0
+_WAIT_S = 300.0
 _STOP_TIMEOUT_S = 120.0
 
 

@@ -30,7 +30,8 @@ class Component:
     # Runs after each start, once the process answers and before others may use it.
     finish: Callable[[], Awaitable[None]] | None = None
     stop_signal: int = signal.SIGTERM
-    start_timeout_s: float = 60.0
+    # Generous: on a busy machine a first start with its migrations is slow, and slow is not broken.
+    start_timeout_s: float = 150.0
     stop_timeout_s: float = 15.0
     folder: Path = Path("/")
     # Runs as this user and group; None: as the runner.

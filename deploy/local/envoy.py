@@ -81,6 +81,8 @@ def component(
         env={"PATH": os.defpath},
         ready=ready,
         tier=5,
+        # It waits for user_svc, whose own failure ends the start sooner.
+        start_timeout_s=300.0,
     )
 
 

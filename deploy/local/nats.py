@@ -47,7 +47,6 @@ def component(home: Home, credentials: Credentials, port: int, monitor_port: int
         address=f"127.0.0.1:{port}",
         env={"GOMEMLIMIT": "96MiB"},
         ready=http_ok(f"127.0.0.1:{monitor_port}", "/healthz?js-enabled-only=true"),
-        start_timeout_s=30.0,
     )
 
 

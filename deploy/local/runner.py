@@ -21,7 +21,7 @@ from deploy.local.ports import bindable, free_ports
 from deploy.local.processes import end, started
 from deploy.local.supervisor import StartError, Supervisor
 
-_FRONT_DOOR_TIMEOUT_S = 20.0
+_FRONT_DOOR_TIMEOUT_S = 60.0
 
 
 class Runner:

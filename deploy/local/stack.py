@@ -58,7 +58,7 @@ class Stack:
         # Component → start time of the process that was sent an ending signal: it may live on for a moment.
         self._ended: dict[str, int] = {}
 
-    def start(self, timeout_s: float = 120.0) -> "Stack":
+    def start(self, timeout_s: float = 300.0) -> "Stack":
         """Returns when every process is ready. Raises StackError with what the runner said; nothing is then left running."""
         self._home.create()
         environment = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_INHERITED)}
