@@ -21,7 +21,7 @@ POLL_S = 1.0
 _PAGE = 500
 
 
-class _Seam:
+class Seam:
     """How far the deltas of the message in progress have got."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Watcher:
         self._conversation_id = conversation_id
         self._run_id = run_id
         self._seq = after_seq
-        self._seam = _Seam()
+        self._seam = Seam()
         self._ended = False
         self._over = ended
 

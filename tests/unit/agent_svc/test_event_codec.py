@@ -1,0 +1,85 @@
+"""Events as bytes, and as watchers get them."""
+
+from uuid import UUID
+
+import pytest
+
+from agent_svc.domain.conversation import ToolCallOutcome
+from agent_svc.domain.event import (
+    EventPayload,
+    EventType,
+    MemoryUpdated,
+    MessageCompleted,
+    RunCancelled,
+    RunFailed,
+    RunQueued,
+    RunStarted,
+    RunSucceeded,
+    StepRestarted,
+    ToolCallCompleted,
+    ToolCallStarted,
+)
+from agent_svc.domain.frame import CheckpointFrame, DeltaFrame, EventFrame, SnapshotFrame
+from agent_svc.domain.model import ToolCall
+from agent_svc.domain.run import RunError, RunStopReason, TokenCount
+from agent_svc.servicers.event_codec import ProtobufEventCodec
+from agent_svc.servicers.frames import FrameWriter
+from chassis import ids
+from hearth.agent.v1 import event_pb2
+from tests.unit.agent_svc.conversations import NOW, RUN, assistant
+
+ORGANIZATION, CONVERSATION = UUID(int=1), UUID(int=2)
+USAGE = TokenCount(10, 5, 3)
+
+EVENTS: list[EventPayload] = [
+    RunQueued(),
+    RunStarted(),
+    MessageCompleted(assistant("hi", 0, "a")),
+    StepRestarted(UUID(int=9), 2, "cut"),
+    ToolCallStarted(UUID(int=9), ToolCall("a", "look_up", "{}"), 3),
+    ToolCallCompleted("a", "look_up", ToolCallOutcome.UNKNOWN, 12),
+    MemoryUpdated(("block_x",), "a", "human"),
+    RunSucceeded(RunStopReason.FINAL_ANSWER, USAGE),
+    RunFailed(RunStopReason.ERROR, RunError("MODEL_UNAVAILABLE", "down"), USAGE),
+    RunCancelled(USAGE),
+]
+
+
+def written(payload: EventPayload) -> event_pb2.RunEvent:
+    encoded = ProtobufEventCodec().encode(payload, NOW)
+    frame = EventFrame(41, RUN, 6, encoded.type, encoded.body)
+    return FrameWriter(ORGANIZATION, CONVERSATION).write(frame).event
+
+
+@pytest.mark.parametrize("payload", EVENTS, ids=lambda payload: type(payload).__name__)
+def test_every_event_comes_back_with_its_rows_columns(payload: EventPayload) -> None:
+    event = written(payload)
+    number = event.DESCRIPTOR.fields_by_name[event.WhichOneof("payload") or ""].number
+    assert number == payload.type
+    assert (event.seq, event.run_id) == (41, ids.encode("run", RUN))
+    assert event.conversation_id == ids.encode("conv", CONVERSATION)
+    assert event.create_time.ToDatetime(NOW.tzinfo) == NOW
+
+
+def test_every_type_of_event_is_tested() -> None:
+    assert {payload.type for payload in EVENTS} == set(EventType)
+
+
+def test_a_message_knows_where_it_stands() -> None:
+    message = written(MessageCompleted(assistant("hi", 0, "a"))).message_completed.message
+    assert (message.seq, message.text, message.tool_calls[0].id) == (41, "hi", "a")
+    assert message.organization_id == ids.encode("org", ORGANIZATION)
+    assert message.run_id == ids.encode("run", RUN)
+
+
+def test_the_epoch_comes_from_the_row() -> None:
+    assert written(RunStarted()).run_started.epoch == 6
+
+
+def test_live_frames() -> None:
+    writer = FrameWriter(ORGANIZATION, CONVERSATION)
+    sent = writer.write(DeltaFrame(RUN, UUID(int=5), 2, True, 7, "hm")).delta
+    assert (sent.kind, sent.offset, sent.text, sent.attempt) == (event_pb2.DELTA_KIND_REASONING, 7, "hm", 2)
+    assert sent.message_id == ids.encode("msg", UUID(int=5))
+    assert writer.write(SnapshotFrame(RUN, UUID(int=6), 1, "abc", "")).snapshot.text == "abc"
+    assert writer.write(CheckpointFrame(9)).checkpoint.head_seq == 9
