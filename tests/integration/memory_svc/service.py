@@ -40,10 +40,9 @@ class MemoryProcess:
         self.log = folder / "memory_svc.log"
         key = folder / "master.key"
         key.write_text(base64.b64encode(os.urandom(32)).decode())
-        self.address = f"127.0.0.1:{_free_port()}"
+        self.address = ""
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HEARTH_")},
-            "HEARTH_LISTEN": self.address,
             "HEARTH_DATABASE_URL": database.url,
             "HEARTH_USER_SVC_ADDRESS": issuer.address,
             "HEARTH_MASTER_KEY_FILE": str(key),
@@ -60,9 +59,12 @@ class MemoryProcess:
     def start(self) -> float:
         """Returns the seconds until it served."""
         began = time.monotonic()
+        # Another port each time: gRPC remembers that the old one refused, and waits before it tries it again.
+        self.address = f"127.0.0.1:{_free_port()}"
+        environment = {**self._environment, "HEARTH_LISTEN": self.address}
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen([sys.executable, "-m", "memory_svc"], env=self._environment, stderr=log)
-        while time.monotonic() - began < 30:
+            self._process = subprocess.Popen([sys.executable, "-m", "memory_svc"], env=environment, stderr=log)
+        while time.monotonic() - began < 60:
             assert self._process.poll() is None, self.log.read_text()[-4000:]
             if _is_serving(self.address):
                 return time.monotonic() - began
@@ -120,11 +122,16 @@ class Organization:
     """Callers of a fresh organization, and an agent in it."""
 
     def __init__(self, channel: grpc.aio.Channel, issuer: Issuer) -> None:
+        self._issuer = issuer
         self.id = ids.new()
-        self.member = Caller(channel, issuer.identity(self.id))
-        self.viewer = Caller(channel, issuer.identity(self.id, Role.VIEWER))
-        self.service = Caller(channel, issuer.identity(self.id, Role.SERVICE, on_behalf_of="user_of_a_test"))
         self.agent = new_id("agent")
+        self.connect(channel)
+
+    def connect(self, channel: grpc.aio.Channel) -> None:
+        """Calls go through this channel from here on, as after a restart."""
+        self.member = Caller(channel, self._issuer.identity(self.id))
+        self.viewer = Caller(channel, self._issuer.identity(self.id, Role.VIEWER))
+        self.service = Caller(channel, self._issuer.identity(self.id, Role.SERVICE, on_behalf_of="user_of_a_test"))
 
 
 def new_id(prefix: str) -> str:

@@ -13,7 +13,7 @@ from chassis.errors import DomainError
 from hearth.memory.v1 import archival_memory_service_pb2 as pb
 from hearth.memory.v1 import block_service_pb2 as block_pb
 from tests.integration.memory_svc.issuer import Issuer
-from tests.integration.memory_svc.service import Caller, MemoryProcess, Organization
+from tests.integration.memory_svc.service import MemoryProcess, Organization
 from tests.integration.memory_svc.test_archival import FACTS, find, insert
 from tests.integration.memory_svc.test_blocks import create, get
 from tests.integration.memory_svc.test_recall import search, talk
@@ -53,7 +53,9 @@ async def test_acknowledged_writes_survive_kill_minus_nine(own_service: MemoryPr
             await organization.member.archival.DeletePassage(pb.DeletePassageRequest(passage_id=passage_id))
         # In the middle of indexing.
         own_service.kill()
-        own_service.start()
+    own_service.start()
+    async with open_channel(own_service.address) as channel:
+        organization.connect(channel)
         assert (await get(organization, block.id)).value == "kept"
         found: set[str] = set()
         for number in (60, 99, 150, 199):
@@ -78,9 +80,11 @@ async def test_a_lost_index_is_filled_again(own_service: MemoryProcess, issuer: 
             await talk(organization)
             await find(organization, "cat", consistency_token=token)
         assert own_service.stop() == 0
-        shutil.rmtree(own_service.vectors)
-        own_service.start()
+    shutil.rmtree(own_service.vectors)
+    own_service.start()
+    async with open_channel(own_service.address) as channel:
         for organization in organizations:
+            organization.connect(channel)
             assert await _eventually_found(organization) == FACTS[0]
             hits = await search(organization, "which city did the person relocate to?")
             assert "Bergen" in hits[0].message.text
@@ -97,7 +101,9 @@ async def test_an_unreadable_index_is_filled_again(own_service: MemoryProcess, i
         for file in (shard / "segments").rglob("*"):
             if file.is_file():
                 file.write_bytes(b"\xff" * 64)
-        own_service.start()
+    own_service.start()
+    async with open_channel(own_service.address) as channel:
+        organization.connect(channel)
         assert await _eventually_found(organization) == FACTS[0]
 
 
@@ -174,6 +180,6 @@ async def test_a_stopping_service_refuses_cleanly(own_service: MemoryProcess, is
         )
     own_service.start()
     async with open_channel(own_service.address) as channel:
-        viewer = Caller(channel, organization.viewer.identity)
-        page = await viewer.archival.ListPassages(pb.ListPassagesRequest(page_size=200))
+        organization.connect(channel)
+        page = await organization.viewer.archival.ListPassages(pb.ListPassagesRequest(page_size=200))
         assert kept <= {passage.text for passage in page.passages}
