@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+import pytest_asyncio
 
 from chassis.server import Server
 from hearth.type.v1 import access_pb2
@@ -162,8 +163,10 @@ def database(databases: Databases) -> FreshDatabase:
     return databases.fresh(MIGRATIONS)
 
 
-@pytest.fixture
-async def world(secrets: Secrets, database: FreshDatabase) -> AsyncIterator[World]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """One user_svc for the tests of a module; each works in an organization of its own."""
+    secrets, database = Secrets.make(tmp_path_factory.mktemp("world")), databases.fresh(MIGRATIONS)
     async with running(secrets.settings(database)) as address:
         made = World(address, secrets, database)
         try:
@@ -172,7 +175,14 @@ async def world(secrets: Secrets, database: FreshDatabase) -> AsyncIterator[Worl
             await made.close()
 
 
-@pytest.fixture
-async def admin(world: World) -> Client:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def first_admin(world: World) -> Client:
     """The platform administrator of the first start."""
     return await world.admin()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def admin(world: World, first_admin: Client) -> Client:
+    """A platform administrator in a new organization."""
+    organization = await first_admin.create_organization()
+    return await world.member_of(first_admin, organization.id, "ROLE_PLATFORM_ADMIN")

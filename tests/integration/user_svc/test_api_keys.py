@@ -10,6 +10,8 @@ from hearth.user.v1 import api_key_service_pb2 as pb
 from tests.integration.user_svc.conftest import Client, World
 from tests.integration.user_svc.refusals import bytes_of_refusal, refused
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 async def test_a_key_is_shown_once(world: World, admin: Client) -> None:
     request = pb.CreateApiKeyRequest(display_name="laptop")

@@ -2,6 +2,7 @@
 
 import psycopg
 import pytest
+import pytest_asyncio
 
 from chassis import ids
 from tests.integration.user_svc.conftest import Client, World
@@ -17,14 +18,14 @@ def _count(connection: "psycopg.Connection[tuple[int]]", table: str) -> int:
     return row[0]
 
 
-@pytest.fixture
-async def two(world: World, admin: Client) -> tuple[str, str]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def two(world: World, first_admin: Client) -> tuple[str, str]:
     """Two organizations with users, keys and stored answers, as UUIDs."""
-    organization = await admin.create_organization()
-    await world.member_of(admin, organization.id)
-    await admin.create_user(request_id="0b1d7ab2-6c3e-4a36-9c07-0d2f3c1f3f10")
-    await admin.create_user(request_id="0b1d7ab2-6c3e-4a36-9c07-0d2f3c1f3f11", organization_id=organization.id)
-    return str(ids.decode("org", admin.organization_id)), str(ids.decode("org", organization.id))
+    organization = await first_admin.create_organization()
+    await world.member_of(first_admin, organization.id)
+    await first_admin.create_user(request_id="0b1d7ab2-6c3e-4a36-9c07-0d2f3c1f3f10")
+    await first_admin.create_user(request_id="0b1d7ab2-6c3e-4a36-9c07-0d2f3c1f3f11", organization_id=organization.id)
+    return str(ids.decode("org", first_admin.organization_id)), str(ids.decode("org", organization.id))
 
 
 def test_every_table_is_guarded_or_known_to_be_open(world: World) -> None:

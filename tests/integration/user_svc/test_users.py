@@ -12,6 +12,8 @@ from hearth.user.v1 import user_service_pb2 as pb
 from tests.integration.user_svc.conftest import Client, World
 from tests.integration.user_svc.refusals import bytes_of_refusal, refused
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 def _update(user_id: str, *paths: str, **values: object) -> pb.UpdateUserRequest:
     request = pb.UpdateUserRequest(user=user_pb2.User(id=user_id))
