@@ -5,6 +5,7 @@ import base64
 import json
 import time
 import uuid
+from collections.abc import Awaitable
 
 import grpc
 import pytest
@@ -13,6 +14,7 @@ from grpc_status import rpc_status
 
 from hearth.agent.v1 import agent_service_pb2, conversation_service_pb2, run_service_pb2
 from hearth.user.v1 import token_service_pb2
+from tests.fakes.model_control import ThreadedModelServer
 from tests.support.api import Api
 
 
@@ -26,7 +28,7 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
     return ""
 
 
-async def refusal(call: grpc.aio.UnaryUnaryCall) -> grpc.aio.AioRpcError:
+async def refusal(call: Awaitable[object]) -> grpc.aio.AioRpcError:
     """The error that a call must end with."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
@@ -41,8 +43,9 @@ async def test_a_token_says_who_it_stands_for(api: Api) -> None:
     assert me.subject == me.user.id
 
 
-async def test_an_answer_streams_and_makes_up_the_message(api: Api) -> None:
+async def test_an_answer_streams_and_makes_up_the_message(api: Api, model: ThreadedModelServer) -> None:
     agent = await api.create_agent()
+    model.default(mode="echo", token_delay_ms=40)
 
     turn = await api.ask(agent.id, "Tell me about the seven seas and what lives in them.")
 
@@ -90,6 +93,9 @@ async def test_eight_messages_at_once_are_all_answered_in_one_order(api: Api) ->
     assert said == {f"Message number {n}." for n in range(8)}
     # Each answer belongs to its own run, whatever came in between.
     assert len({m.run_id for m in messages if m.role == 2}) == 8
+    # All runs' events together are the conversation's log, without a gap.
+    seqs = sorted(event.seq for turn in turns for event in turn.events)
+    assert seqs == list(range(1, len(seqs) + 1))
 
 
 async def test_no_token_and_no_good_token_are_unauthenticated(api: Api) -> None:
@@ -116,7 +122,7 @@ async def test_a_wrong_key_is_unauthenticated(api: Api) -> None:
 
 
 async def test_unknown_ids_are_not_found(api: Api) -> None:
-    absent = [
+    absent: list[Awaitable[object]] = [
         api.agents.GetAgent(agent_service_pb2.GetAgentRequest(agent_id=text), metadata=api.metadata, timeout=10)
         for text in ("agent_00000000000000000000000000", "nonsense", "run_00000000000000000000000000")
     ]

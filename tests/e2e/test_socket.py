@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -64,7 +64,7 @@ class Socket:
 
 
 @asynccontextmanager
-async def connected(stack: Stack, token: str) -> AsyncIterator[Socket]:
+async def connected(stack: Stack, token: str) -> AsyncGenerator[Socket]:
     """A socket that has said hello."""
     async with (
         aiohttp.ClientSession() as http,

@@ -1,6 +1,7 @@
 """What an agent can do in a turn: call a sandboxed tool, edit core memory, store and find what it should remember."""
 
 import asyncio
+import json
 import uuid
 
 from hearth.agent.v1 import conversation_service_pb2, run_service_pb2
@@ -57,7 +58,7 @@ async def test_an_agent_calls_a_sandboxed_tool(api: Api, model: ThreadedModelSer
         for e in turn.events
         if e.WhichOneof("payload") == "message_completed" and e.message_completed.message.role == 3
     )
-    assert result.text == '{"euro": 17.9}'
+    assert json.loads(result.text) == {"euro": 17.9}
     # The model was shown the tool, and then its result.
     first, second = (request["body"] for request in model.requests(mark))
     assert name in [tool["function"]["name"] for tool in first["tools"]]
