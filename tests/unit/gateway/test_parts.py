@@ -47,7 +47,7 @@ def test_maps_optionals_floats_unknown_enums_and_well_known_types() -> None:
         "tags": ["x", "y"],
         "settings": {"temperature": 0.0, "passive_recall": False},
     }
-    assert to_value(run_pb2.Run(state=99)) == {"state": 99}  # pyright: ignore[reportArgumentType]
+    assert to_value(run_pb2.Run.FromString(bytes([0x28, 99]))) == {"state": 99}
     assert to_value(wrappers_pb2.Int64Value(value=2**60)) == 2**60
     nested = struct_pb2.Struct()
     nested.update({"a": [1, None, {"b": "c"}]})
