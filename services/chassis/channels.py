@@ -15,28 +15,24 @@ from chassis.identity import current_or_none
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 DEFAULT_TIMEOUT_S = 10.0
 
-_SERVICE_CONFIG = json.dumps(
-    {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        "methodConfig": [
-            {
-                "name": [{}],
-                "retryPolicy": {
-                    "maxAttempts": 4,
-                    "initialBackoff": "0.1s",
-                    "maxBackoff": "1s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ],
-        "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.5},
-    }
-)
+_BALANCE: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+_RETRY: dict[str, Any] = {
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.5},
+}
 
 _OPTIONS = (
-    ("grpc.service_config", _SERVICE_CONFIG),
-    ("grpc.enable_retries", 1),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
@@ -49,15 +45,18 @@ _OPTIONS = (
 )
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
+def open_channel(address: str, *, retry: bool = True) -> grpc.aio.Channel:
     """A channel to `host:port` (or any gRPC target). Nothing is connected before the first call; close it at the end.
 
     Calls carry the current identity's token, the request id and a child of the current trace. A unary call ends at the
     deadline of the call being served, or after 10 s; a stream at the given timeout or the deadline of the call being served.
-    An explicit timeout can only shorten that.
+    An explicit timeout can only shorten that. `retry=False` is for calls that must not be made twice behind the caller's
+    back: not even those that a proxy or a dying server answered with UNAVAILABLE are repeated.
     """
     target = address if "://" in address or address.startswith("unix:") else f"dns:///{address}"
-    return _Channel(grpc.aio.insecure_channel(target, options=_OPTIONS))
+    config = json.dumps(_BALANCE | _RETRY if retry else _BALANCE)
+    options = (*_OPTIONS, ("grpc.service_config", config), ("grpc.enable_retries", int(retry)))
+    return _Channel(grpc.aio.insecure_channel(target, options=options))
 
 
 class _Channel(grpc.aio.Channel):

@@ -1,18 +1,15 @@
 """Ed25519 key pairs, sealed with AES-256-GCM, and the JWTs that they sign."""
 
-import base64
-import hashlib
 import os
 from datetime import UTC, datetime
 
 import jwt
-import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from chassis import ids
-from user_svc.domain.token import Claims, SigningKey
+from user_svc.domain.token import Claims, SigningKey, thumbprint
 
 _NONCE_BYTES = 12
 
@@ -76,25 +73,3 @@ def _open(seal: AESGCM, key: SigningKey) -> Ed25519PrivateKey:
         return Ed25519PrivateKey.from_private_bytes(seal.decrypt(nonce, sealed, key.key_id.encode()))
     except InvalidTag:
         raise ValueError("the signing key was sealed under another master key") from None
-
-
-def jwk(key: SigningKey) -> dict[str, str]:
-    """The public part as members of a JWK (RFC 7517, RFC 8037)."""
-    return {
-        "kty": "OKP",
-        "crv": "Ed25519",
-        "x": _base64url(key.public_key),
-        "kid": key.key_id,
-        "alg": "EdDSA",
-        "use": "sig",
-    }
-
-
-def thumbprint(public_key: bytes) -> str:
-    """The key's id: its JWK thumbprint (RFC 7638), so that two keys never share one."""
-    members = {"crv": "Ed25519", "kty": "OKP", "x": _base64url(public_key)}
-    return _base64url(hashlib.sha256(orjson.dumps(members)).digest())
-
-
-def _base64url(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")

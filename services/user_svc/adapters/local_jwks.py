@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import jwt
 
-from user_svc.adapters.keys import jwk
 from user_svc.interfaces.signing import SigningKeys
 
 
@@ -16,4 +15,4 @@ class LocalJwks:
 
     async def fetch(self) -> Mapping[str, jwt.PyJWK]:
         """All public keys by key id. Raises Unavailable when the database does not answer."""
-        return {key.key_id: jwt.PyJWK(jwk(key)) for key in await self._keys.usable()}
+        return {key.key_id: jwt.PyJWK(key.jwk()) for key in await self._keys.usable()}

@@ -1,5 +1,7 @@
 """Tokens and the keys that sign them."""
 
+import base64
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -58,3 +60,24 @@ class SigningKey:
     create_time: datetime
     # From then on no token that it signed is good any more, None while it is in use.
     retire_time: datetime | None
+
+    def jwk(self) -> dict[str, str]:
+        """The public part as members of a JWK (RFC 7517, RFC 8037)."""
+        return {
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "x": _base64url(self.public_key),
+            "kid": self.key_id,
+            "alg": "EdDSA",
+            "use": "sig",
+        }
+
+
+def thumbprint(public_key: bytes) -> str:
+    """The id of an Ed25519 key: its JWK thumbprint (RFC 7638), so that two keys never share one."""
+    members = f'{{"crv":"Ed25519","kty":"OKP","x":"{_base64url(public_key)}"}}'
+    return _base64url(hashlib.sha256(members.encode()).digest())
+
+
+def _base64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")

@@ -7,7 +7,6 @@ from chassis.identity import current
 from hearth.user.v1 import token_pb2
 from hearth.user.v1 import token_service_pb2 as pb
 from hearth.user.v1.token_service_pb2_grpc import TokenServiceServicer
-from user_svc.adapters.keys import jwk
 from user_svc.managers.signing_key_manager import SigningKeyManager
 from user_svc.managers.token_manager import TokenManager
 from user_svc.servicers.mapping import optional_id, organization_to_proto, role_to_proto, timestamp, user_to_proto
@@ -26,7 +25,7 @@ class TokenServicer(TokenServiceServicer):
         return pb.IssueTokenResponse(token=issued.token, expire_time=timestamp(issued.expire_time))
 
     async def GetJwks(self, request: pb.GetJwksRequest, context: Any) -> pb.GetJwksResponse:
-        return pb.GetJwksResponse(keys=[token_pb2.Jwk(**jwk(key)) for key in await self._keys.usable()])
+        return pb.GetJwksResponse(keys=[token_pb2.Jwk(**key.jwk()) for key in await self._keys.usable()])
 
     async def WhoAmI(self, request: pb.WhoAmIRequest, context: Any) -> pb.WhoAmIResponse:
         caller = current()

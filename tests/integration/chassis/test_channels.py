@@ -102,6 +102,21 @@ async def test_unavailable_is_retried(serve: Serve, issuer: Issuer) -> None:
     assert len(attempts) == 3
 
 
+async def test_unavailable_is_not_retried_where_it_must_not_be(serve: Serve, issuer: Issuer) -> None:
+    attempts: list[str] = []
+
+    async def get(user_id: str) -> None:
+        attempts.append(user_id)
+        raise errors.Unavailable("died in the middle", reason="DEPENDENCY_UNAVAILABLE")
+
+    address = await serve(TokenVerifier(issuer), users(Users(get)))
+    channel = open_channel(address, retry=False)
+    with use(_identity(issuer)), pytest.raises(grpc.aio.AioRpcError):
+        await UserServiceStub(channel).GetUser(user_service_pb2.GetUserRequest(user_id="x"))
+    await channel.close()
+    assert len(attempts) == 1
+
+
 async def test_other_errors_are_not_retried(serve: Serve, issuer: Issuer) -> None:
     attempts: list[str] = []
 
