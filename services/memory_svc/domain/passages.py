@@ -14,6 +14,9 @@ MetadataValue: TypeAlias = str | float | bool
 Metadata: TypeAlias = Mapping[str, MetadataValue]
 
 MAX_BATCH = 500
+_MAX_TEXT_BYTES = 1_048_576
+_MAX_TAGS = 64
+_MAX_TAG = 128
 _MAX_KEYS = 64
 _MAX_METADATA_BYTES = 16_384
 
@@ -65,6 +68,12 @@ def check_draft(draft: PassageDraft, path: str, now: datetime) -> None:
     """Raises InvalidArgument naming the field under `path` that breaks a rule."""
     if not draft.text.strip():
         raise invalid_field(f"{path}.text", "must not be blank")
+    if len(draft.text.encode()) > _MAX_TEXT_BYTES:
+        raise invalid_field(f"{path}.text", f"must have at most {_MAX_TEXT_BYTES} bytes")
+    if len(draft.tags) > _MAX_TAGS or len(set(draft.tags)) < len(draft.tags):
+        raise invalid_field(f"{path}.tags", f"must be at most {_MAX_TAGS}, each once")
+    if not all(0 < len(tag) <= _MAX_TAG for tag in draft.tags):
+        raise invalid_field(f"{path}.tags", f"must each have 1 to {_MAX_TAG} characters")
     if draft.valid_from and draft.valid_to and draft.valid_to <= draft.valid_from:
         raise invalid_field(f"{path}.valid_to_time", "must lie after valid_from_time")
     if draft.expire_time and draft.expire_time <= now:

@@ -75,6 +75,10 @@ class VectorIndex(Protocol):
         """Writes out what is pending and lets go."""
         ...
 
+    async def flush(self) -> None:
+        """Writes out what is pending, so that opening again is quick. Nothing is lost without it."""
+        ...
+
     async def upsert(self, points: Sequence[IndexPoint]) -> None:
         """Stores the points; a point already stored with a newer version stays as it is."""
         ...

@@ -27,6 +27,8 @@ _POLL_S = 2.0
 _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 10.0
 _POSTPONED_S = 60.0
+# The engine reads its log again when it is opened: after so long it should be short.
+_FLUSH_S = 20.0
 
 
 class IndexApplier:
@@ -42,6 +44,8 @@ class IndexApplier:
         self._only_writer = only_writer
         self._caught_up = False
         self._pokes = 0
+        self._unflushed = False
+        self._flushed_at = time.monotonic()
         self._poked = asyncio.Event()
         self._progress = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -88,6 +92,7 @@ class IndexApplier:
                     refilled = True
                 if not await self._step():
                     await self._rest()
+                await self._flush()
                 backoff_s = _FIRST_BACKOFF_S
             except Exception as error:  # whatever is down comes back; the work is still in the outbox
                 _log.warning("indexing pauses", extra={"error": str(error), "for_s": backoff_s})
@@ -98,6 +103,12 @@ class IndexApplier:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._poked.wait(), _POLL_S)
         self._poked.clear()
+
+    async def _flush(self) -> None:
+        if self._unflushed and time.monotonic() - self._flushed_at > _FLUSH_S:
+            self._unflushed = False
+            await self._index.flush()
+            self._flushed_at = time.monotonic()
 
     async def _refill(self) -> None:
         """Queues everything where the index is new or was lost."""
@@ -138,6 +149,7 @@ class IndexApplier:
             if failed:
                 later = datetime.now(UTC) + timedelta(seconds=_POSTPONED_S)
                 await transaction.outbox.postpone([entry.id for entry in failed], later)
+        self._unflushed = True
         self._announce()
         return len(entries)
 

@@ -17,6 +17,8 @@ from memory_svc.interfaces.vector_index import IndexPoint, VectorIndex, point_id
 
 # Embeddings in one batch: about two seconds of work. One item may have more.
 _MOST_CHUNKS = 128
+# Of a message (a tool may print a book) the first 45,000 characters are searchable.
+_MOST_MESSAGE_CHUNKS = 64
 # So many messages on each side can be part of a window.
 _REACH = 6
 # Messages of one conversation further apart than this are looked at on their own.
@@ -118,7 +120,9 @@ class IndexDocuments:
         async with self._work.begin(organization_id) as transaction:
             around = await transaction.messages.neighbours(run[0].conversation_id, low, high, _REACH)
         pieces = [
-            _Piece(message, chunk, text) for message in around for chunk, text in enumerate(chunks(message.ranked_text))
+            _Piece(message, chunk, text)
+            for message in around
+            for chunk, text in enumerate(chunks(message.ranked_text)[:_MOST_MESSAGE_CHUNKS])
         ]
         texts = [piece.text for piece in pieces]
         mine = {message.id for message in run}

@@ -1,6 +1,7 @@
 """Numbers about an agent's memory, kept in the transactions that change them."""
 
 import uuid
+from collections.abc import Collection
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -38,10 +39,33 @@ class SqlAgentMemory:
         return AgentMemory(versions, rows[0].passage_count or 0, rows[0].message_count or 0)
 
     async def is_forgotten(self, agent_id: uuid.UUID) -> bool:
-        query = sa.select(forgotten.c.id).where(
-            forgotten.c.organization_id == self._organization_id, forgotten.c.id == agent_id
-        )
-        return (await self._session.execute(query)).first() is not None
+        return bool(await forgotten_among(self._session, self._organization_id, [agent_id]))
+
+
+async def forgotten_among(
+    session: AsyncSession, organization_id: uuid.UUID, owners: Collection[uuid.UUID]
+) -> set[uuid.UUID]:
+    """Which of these agents and conversations were deleted; until the transaction ends, none of them is."""
+    # The lock first and in a statement of its own: what is read after it is what `forget` committed before it.
+    await _lock(session, owners, "pg_advisory_xact_lock_shared")
+    query = sa.select(forgotten.c.id).where(
+        forgotten.c.organization_id == organization_id, forgotten.c.id.in_(list(owners))
+    )
+    return set((await session.execute(query)).scalars())
+
+
+async def forget(session: AsyncSession, organization_id: uuid.UUID, owner_id: uuid.UUID) -> None:
+    """Marks an agent or conversation as deleted, once who is adding to it has finished."""
+    await _lock(session, [owner_id], "pg_advisory_xact_lock")
+    mark = insert(forgotten).values(organization_id=organization_id, id=owner_id)
+    await session.execute(mark.on_conflict_do_nothing())
+
+
+async def _lock(session: AsyncSession, owners: Collection[uuid.UUID], function: str) -> None:
+    # A UUID's last 63 bits are random: a lock shared by chance only makes someone wait.
+    keys = sorted(owner.int & (2**63 - 1) for owner in owners)
+    key = sa.func.unnest(sa.cast(keys, sa.ARRAY(sa.BigInteger))).column_valued("key")
+    await session.execute(sa.select(getattr(sa.func, function)(key)))
 
 
 async def change_counts(

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from memory_svc.domain.messages import RecallMessage
 from memory_svc.domain.search import MemoryKind, Scope
-from memory_svc.repositories.agents import change_counts
+from memory_svc.repositories.agents import change_counts, forget, forgotten_among
 from memory_svc.repositories.outbox import enqueue, pending_items
 from memory_svc.repositories.scopes import MESSAGE_WORDS, message_conditions, words_query
-from memory_svc.repositories.tables import forgotten, messages
+from memory_svc.repositories.tables import messages
 
 _LONGEST_RUN = 2_000
 
@@ -26,7 +26,8 @@ class SqlMessages:
         self._organization_id = organization_id
 
     async def add(self, given: Sequence[RecallMessage]) -> int:
-        gone = await self._forgotten({message.conversation_id for message in given} | {m.agent_id for m in given})
+        owners = {message.conversation_id for message in given} | {message.agent_id for message in given}
+        gone = await forgotten_among(self._session, self._organization_id, owners)
         rows = [_values(message) for message in given if not gone & {message.conversation_id, message.agent_id}]
         if not rows:
             return 0
@@ -87,15 +88,8 @@ class SqlMessages:
         rows = await self._session.execute(found.order_by(score.desc(), messages.c.id.desc()).limit(size))
         return [(_message(row), row.score) for row in rows]
 
-    async def _forgotten(self, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-        query = sa.select(forgotten.c.id).where(
-            forgotten.c.organization_id == self._organization_id, forgotten.c.id.in_(list(ids))
-        )
-        return set((await self._session.execute(query)).scalars())
-
     async def _forget(self, owner_id: uuid.UUID, which: sa.ColumnElement[bool]) -> None:
-        mark = insert(forgotten).values(organization_id=self._organization_id, id=owner_id).on_conflict_do_nothing()
-        await self._session.execute(mark)
+        await forget(self._session, self._organization_id, owner_id)
         alive = (messages.c.organization_id == self._organization_id, messages.c.delete_time.is_(None), which)
         gone = messages.update().where(*alive).values(delete_time=sa.func.now())
         rows = (await self._session.execute(gone.returning(messages.c.id, messages.c.agent_id))).all()

@@ -125,6 +125,22 @@ async def test_a_changed_passage_is_found_by_its_new_text_only(organization: Org
     assert (stale.value.code, stale.value.reason) == ("ABORTED", "ETAG_MISMATCH")
 
 
+async def test_a_change_keeps_the_limits(organization: Organization) -> None:
+    inserted = await insert(organization, "A note.")
+    passage_id = inserted.passages[0].id
+    for change, path in (
+        (passage_pb2.Passage(id=passage_id, text=" "), "text"),
+        (passage_pb2.Passage(id=passage_id, text="x" * 1_048_577), "text"),
+        (passage_pb2.Passage(id=passage_id, tags=["a", "a"]), "tags"),
+        (passage_pb2.Passage(id=passage_id, tags=[""]), "tags"),
+        (passage_pb2.Passage(id=passage_id, tags=[str(n) for n in range(65)]), "tags"),
+    ):
+        request = pb.UpdatePassageRequest(passage=change, update_mask=FieldMask(paths=[path]))
+        with pytest.raises(DomainError) as refused:
+            await organization.member.archival.UpdatePassage(request)
+        assert refused.value.field_violations[0].field == f"passage.{path}"
+
+
 async def test_a_shortened_text_leaves_no_chunks_behind(organization: Organization) -> None:
     long = " ".join(f"Chapter {n} tells of the harbour of Valparaiso and its lighthouse keeper." for n in range(60))
     inserted = await insert(organization, long, "Unrelated: the boiler was repaired.")

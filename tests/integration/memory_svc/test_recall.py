@@ -119,6 +119,21 @@ async def test_a_forgotten_conversation_stays_forgotten(organization: Organizati
     assert {hit.message.conversation_id for hit in hits} == {other}
 
 
+async def test_forgetting_while_messages_come_in_leaves_none(organization: Organization) -> None:
+    conversation = new_id("conv")
+    batches = [
+        index(
+            organization, *[message(organization, conversation, 10 * n + k, "user", f"Plum {n} {k}") for k in range(9)]
+        )
+        for n in range(12)
+    ]
+    forget = organization.service.index.ForgetConversation(
+        index_pb.ForgetConversationRequest(conversation_id=conversation)
+    )
+    await asyncio.gather(*batches[:6], forget, *batches[6:])
+    assert not await search(organization, "plum", top_k=50)
+
+
 async def test_only_services_index(organization: Organization) -> None:
     request = index_pb.IndexMessagesRequest(messages=[message(organization, new_id("conv"), 1, "user", "x")])
     with pytest.raises(DomainError) as denied:

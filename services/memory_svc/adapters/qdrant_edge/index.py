@@ -63,6 +63,9 @@ class QdrantEdgeIndex:
             await asyncio.get_running_loop().run_in_executor(self._thread, _flush_and_close, shard)
         self._thread.shutdown(wait=True)
 
+    async def flush(self) -> None:
+        await self._call(lambda shard: shard.flush())
+
     async def upsert(self, points: Sequence[IndexPoint]) -> None:
         await self._call(lambda shard: _upsert(shard, points))
 
