@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import Any
 
 from chassis import ids
-from chassis.errors import ResourceExhausted, Unavailable, not_found
+from chassis.errors import ResourceExhausted, Unavailable, invalid_field, not_found
 from chassis.identity import Identity
 from tool_svc.domain import json_schema
 from tool_svc.domain.execution import (
@@ -79,6 +79,8 @@ class ExecutionManager:
         Raises NotFound, InvalidArgument TOOL_ARGUMENTS_INVALID, ResourceExhausted RATE_LIMITED, Unavailable; all
         before the tool runs.
         """
+        if "\0" in call.request_id:
+            raise invalid_field("request_id", "must not hold NUL")
         tool = await self._load(caller, call)
         await asyncio.to_thread(json_schema.check_arguments, tool.content.parameters, call.arguments)
         sandbox_call = SandboxCall(

@@ -155,6 +155,10 @@ async def test_the_environment_holds_the_request_id_and_nothing_else(organizatio
     assert (await organization.member.execute(tool)).value == {}
     request = execution_pb.ExecuteToolRequest(tool_id=tool.id, request_id="call-7")
     assert (await organization.member.executed(request)).value == {"HEARTH_REQUEST_ID": "call-7"}
+    request.request_id = "a\0b"
+    with pytest.raises(InvalidArgument) as refused:
+        await organization.member.executed(request)
+    assert refused.value.field_violations[0].field == "request_id"
 
 
 async def test_another_organizations_tool_is_not_found(organization: Organization, stranger: Organization) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from typing import Any
 
 import psycopg
 import pytest
@@ -161,8 +162,8 @@ async def test_lists_are_by_name_filtered_and_paged(organization: Organization) 
         ("b_two", ["x"]), ("a_one", ["x", "y"]), ("b_one", ["y"]), ("B_upper", []),
     )]  # fmt: skip
 
-    async def names(**query: object) -> list[str]:
-        answer = await organization.viewer.tools.ListTools(pb.ListToolsRequest(**query))  # pyright: ignore[reportArgumentType]
+    async def names(**query: Any) -> list[str]:
+        answer = await organization.viewer.tools.ListTools(pb.ListToolsRequest(**query))
         return [tool.name for tool in answer.tools]
 
     assert await names() == ["B_upper", "a_one", "b_one", "b_two"]

@@ -1,6 +1,6 @@
 """JSON arguments to the parameters of a tool's function, and its result back to what JSON can carry.
 
-Arguments arrive as JSON data. Where the annotation asks for a type JSON lacks (tuple, set, Enum, dataclass), the value
+Arguments arrive as JSON data. Where the annotation asks for a type JSON lacks (tuple, set, Enum, dataclass, datetime and the like), the value
 is converted; everything else is passed as it is. This runs inside the sandbox, so resolving annotations may execute
 code of the tool without harm.
 """
@@ -16,6 +16,15 @@ import typing
 import uuid
 from collections.abc import Callable
 from typing import Any
+
+_FROM_TEXT: dict[Any, Callable[[str], Any]] = {
+    datetime.datetime: datetime.datetime.fromisoformat,
+    datetime.date: datetime.date.fromisoformat,
+    datetime.time: datetime.time.fromisoformat,
+    uuid.UUID: uuid.UUID,
+    decimal.Decimal: decimal.Decimal,
+    pathlib.Path: pathlib.Path,
+}
 
 
 def bind(function: Callable[..., Any], arguments: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -42,8 +51,15 @@ def convert(value: Any, hint: Any) -> Any:
         return convert(value, parameters[0])
     if origin in (typing.Union, types.UnionType):
         return _convert_union(value, parameters)
+    if origin is typing.Literal:
+        return next((one for one in parameters if isinstance(one, enum.Enum) and one.value == value), value)
+    if hint in _FROM_TEXT and isinstance(value, str):
+        return _FROM_TEXT[hint](value)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return hint(value)
+    if typing.is_typeddict(hint) and isinstance(value, dict):
+        hints = typing.get_type_hints(hint)
+        return {key: convert(item, hints.get(key, Any)) for key, item in value.items()}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
         hints = typing.get_type_hints(hint)
         return hint(**{key: convert(item, hints.get(key, Any)) for key, item in value.items()})

@@ -10,7 +10,6 @@ import resource
 import signal
 import sys
 import sysconfig
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tool_svc.adapters.sandbox import kernel, landlock, seccomp, syscalls
@@ -18,14 +17,9 @@ from tool_svc.adapters.sandbox import kernel, landlock, seccomp, syscalls
 # Not readable by tools although below the standard library: what is installed, and what no tool needs.
 _HIDDEN = {"site-packages", "dist-packages", "test", "idlelib", "ensurepip", "turtledemo"}
 _ZONEINFO = "/usr/share/zoneinfo"
-
-
-@dataclass(frozen=True)
-class Readable:
-    """A path descriptor and the Landlock rights it gives."""
-
-    fd: int
-    rights: int
+_NULL = "/dev/null"
+# Stands in the prepared filter for a worker's own pid.
+_ANY_PID = 0x7FFFFFF1
 
 
 @dataclass(frozen=True)
@@ -43,16 +37,46 @@ def standard_library_paths() -> list[str]:
     return [path for path in dict.fromkeys(os.path.realpath(path) for path in paths) if os.path.isdir(path)]
 
 
-def open_readable() -> list[Readable]:
-    """Path descriptors of all that a tool may read, opened once for all workers."""
-    readable = [Readable(os.open("/dev/null", os.O_PATH), landlock.READ_WRITE_FILE)]
-    entries = [_ZONEINFO] if os.path.isdir(_ZONEINFO) else []
-    for folder in standard_library_paths():
-        entries += [entry.path for entry in os.scandir(folder) if entry.name not in _HIDDEN]
-    for path in entries:
-        rights = landlock.READ_TREE if os.path.isdir(path) else landlock.READ_FILE
-        readable.append(Readable(os.open(path, os.O_PATH), rights))
-    return readable
+class Policy:
+    """What all workers of a pool share, prepared once: most of Landlock's rules, and the system call filter.
+
+    Landlock cannot take a folder out of a tree that it allows, and installed packages lie inside the standard
+    library. So one ruleset, made once, names every entry of the library but those, and allows all scratch folders; each
+    worker adds a second of a few rules that allows the library as a whole and its own scratch folder. What both allow
+    is allowed.
+    """
+
+    def __init__(self, landlock_abi: int, scratch_root: str) -> None:
+        self._abi = landlock_abi
+        self._library = standard_library_paths()
+        self._shared = [(_NULL, landlock.READ_WRITE_FILE)]
+        if os.path.isdir(_ZONEINFO):
+            self._shared.append((_ZONEINFO, landlock.READ_TREE))
+        self._ruleset = self._common_ruleset(scratch_root)
+        self._filter = seccomp.build(syscalls.current(), _ANY_PID)
+        # For the second ruleset: opened now, because a worker's user may not be able to reach them.
+        own = [*self._shared, *((folder, landlock.READ_TREE) for folder in self._library)]
+        self._paths = [(os.open(path, os.O_PATH), rights) for path, rights in own]
+
+    def apply(self, scratch_fd: int, machine: str) -> None:
+        """Confine this process for ever. Raises OSError."""
+        self._ruleset.restrict_self()
+        own = landlock.Ruleset(self._abi)
+        for fd, rights in self._paths:
+            own.allow(fd, rights)
+        own.allow(scratch_fd, landlock.SCRATCH)
+        own.restrict_self()
+        seccomp.install(seccomp.for_pid(self._filter, _ANY_PID, os.getpid()), machine)
+
+    def _common_ruleset(self, scratch_root: str) -> landlock.Ruleset:
+        ruleset = landlock.Ruleset(self._abi)
+        for path, rights in [*self._shared, (scratch_root, landlock.SCRATCH)]:
+            ruleset.allow_path(path, rights)
+        for folder in self._library:
+            for entry in os.scandir(folder):
+                if entry.name not in _HIDDEN:
+                    ruleset.allow_path(entry.path, landlock.READ_TREE if entry.is_dir() else landlock.READ_FILE)
+        return ruleset
 
 
 def address_space() -> int:
@@ -61,18 +85,12 @@ def address_space() -> int:
         return int(statm.read().split()[0]) * resource.getpagesize()
 
 
-def confine(
-    readable: Sequence[Readable],
-    scratch: str,
-    identity: Identity | None,
-    parent_pid: int,
-    landlock_abi: int,
-) -> None:
-    """Give up every right but: reading `readable`, using `scratch` (which becomes the current folder), computing.
+def confine(policy: Policy | None, scratch: str, identity: Identity | None, parent_pid: int) -> None:
+    """Give up every right but: reading the standard library, using `scratch` (the current folder now), computing.
 
-    With `landlock_abi` 0, Landlock and seccomp are left out: the operator accepted that by name. Raises OSError.
+    Without a policy, Landlock and seccomp are left out: the operator accepted that by name. Raises OSError.
     """
-    architecture = syscalls.current()
+    machine = syscalls.current().name
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
@@ -81,21 +99,13 @@ def confine(
         os.chown(scratch, identity.uid, identity.gid)
     os.chdir(scratch)
     scratch_fd = os.open(scratch, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
-    _drop_user(identity, architecture.name)
+    _drop_user(identity, machine)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:
         os._exit(1)
-    if landlock_abi == 0:
-        os.close(scratch_fd)
-        return
-    ruleset = landlock.Ruleset(landlock_abi)
-    for path in readable:
-        ruleset.allow(path.fd, path.rights)
-    ruleset.allow(scratch_fd, landlock.SCRATCH)
-    ruleset.restrict_self()
-    os.close(scratch_fd)
-    seccomp.install(seccomp.build(architecture, os.getpid()), architecture.name)
+    if policy is not None:
+        policy.apply(scratch_fd, machine)
 
 
 def _drop_user(identity: Identity | None, machine: str) -> None:

@@ -17,7 +17,7 @@ from tool_svc.interfaces.sandbox import SandboxUnavailable
 # Isolated, without site: the fork server and the tools see the standard library and nothing that is installed.
 _BOOT = (
     "import sys; sys.path.insert(0, {root!r}); from tool_svc.adapters.sandbox.zygote import main; "
-    "main({fd}, {abi}, {uid})"
+    "main({fd}, {abi}, {uid}, {scratch!r})"
 )
 _SERVICES_ROOT = Path(__file__).resolve().parents[3]
 _STOP_TIMEOUT_S = 5.0
@@ -87,9 +87,10 @@ class Worker:
 class ForkServer:
     """The process that forks workers. `on_lost` is called once if it ends without having been asked to."""
 
-    def __init__(self, landlock_abi: int, first_uid: int, on_lost: Callable[[], None]) -> None:
+    def __init__(self, landlock_abi: int, first_uid: int, scratch_root: Path, on_lost: Callable[[], None]) -> None:
         self._landlock_abi = landlock_abi
         self._first_uid = first_uid
+        self._scratch_root = scratch_root
         self._on_lost = on_lost
         self._workers: dict[int, Worker] = {}
         self._next_id = 1
@@ -104,7 +105,13 @@ class ForkServer:
     def start(self) -> None:
         """Start the process. It is ready when a worker is."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        boot = _BOOT.format(root=str(_SERVICES_ROOT), fd=theirs.fileno(), abi=self._landlock_abi, uid=self._first_uid)
+        boot = _BOOT.format(
+            root=str(_SERVICES_ROOT),
+            fd=theirs.fileno(),
+            abi=self._landlock_abi,
+            uid=self._first_uid,
+            scratch=str(self._scratch_root),
+        )
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-X", "utf8", "-c", boot],

@@ -70,7 +70,14 @@ class Ruleset:
         rule = _PathBeneath(rights & self._handled_fs, path_fd)
         kernel.syscall(_ADD_RULE, self._fd, _RULE_PATH_BENEATH, ctypes.byref(rule), 0)
 
+    def allow_path(self, path: str, rights: int) -> None:
+        """As `allow`, for a path that must exist."""
+        fd = os.open(path, os.O_PATH)
+        try:
+            self.allow(fd, rights)
+        finally:
+            os.close(fd)
+
     def restrict_self(self) -> None:
-        """Apply to this process; needs no_new_privs. Closes the ruleset."""
+        """Apply to this process, on top of what is applied already; needs no_new_privs."""
         kernel.syscall(_RESTRICT_SELF, self._fd, 0)
-        os.close(self._fd)

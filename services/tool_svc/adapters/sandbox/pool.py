@@ -75,7 +75,7 @@ class SandboxPool:
         except OSError as error:
             raise SandboxUnavailable(f"The sandbox has no scratch folder: {error}") from error
         try:
-            self._server = ForkServer(abi, self._settings.first_uid, self._on_lost)
+            self._server = ForkServer(abi, self._settings.first_uid, self._area.path, self._on_lost)
             self._server.start()
             self._replenish()
             self._watch = asyncio.create_task(self._watch_scratch())

@@ -43,16 +43,15 @@ _MAX_MESSAGE = 65_536
 @dataclass
 class _State:
     control: socket.socket
-    landlock_abi: int
+    policy: confinement.Policy | None
     first_uid: int | None
-    readable: list[confinement.Readable]
     first_own_fd: int
     workers: dict[int, int] = field(default_factory=dict)  # call id of the service → pid
     tasks: int = 0
     tasks_counted_at: float = 0.0
 
 
-def main(control_fd: int, landlock_abi: int, first_uid: int) -> None:
+def main(control_fd: int, landlock_abi: int, first_uid: int, scratch_root: str) -> None:
     """Serve until the service's end closes. `landlock_abi` 0 means: unconfined, by the operator's word.
 
     Workers run as users `first_uid` + slot when this process may change users (0: never).
@@ -67,8 +66,8 @@ def main(control_fd: int, landlock_abi: int, first_uid: int) -> None:
         signal.signal(number, signal.SIG_IGN)  # The service decides when: it closes the control socket.
     library_fds = _preload()
     uid = first_uid if first_uid and confinement.may_change_user() else None
-    readable = [confinement.Readable(_move_up(path.fd), path.rights) for path in confinement.open_readable()]
-    state = _State(control, landlock_abi, uid, readable, _FIRST_LIBRARY_FD + library_fds)
+    policy = confinement.Policy(landlock_abi, scratch_root) if landlock_abi else None
+    state = _State(control, policy, uid, _FIRST_LIBRARY_FD + library_fds)
     gc.collect()
     gc.freeze()
     selector = selectors.DefaultSelector()
@@ -200,7 +199,7 @@ def _become_worker(
         for source, target in zip(fds, (worker.CALL_FD, worker.RESULT_FD, 1, 2), strict=True):
             os.dup2(source, target)
         address_space = confinement.address_space()
-        confinement.confine(state.readable, scratch, identity, parent, state.landlock_abi)
+        confinement.confine(state.policy, scratch, identity, parent)
         os.closerange(state.first_own_fd, 65_536)
         worker.serve_one_call(address_space, headroom)
     except BaseException as error:

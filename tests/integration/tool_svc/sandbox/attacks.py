@@ -49,6 +49,14 @@ _attack("read_passwd", "open('/etc/passwd').read()", control=Control.ALWAYS)
 _attack("read_other_file", "assert open(t['secret']).read()", control=Control.ALWAYS)
 _attack("list_root", "os.listdir('/')", control=Control.ALWAYS)
 _attack("list_parent", "os.listdir('..')", control=Control.SAME_USER)
+_NEIGHBOURS = """
+pool = os.path.dirname(os.getcwd())
+folders = [f'{pool}/call-{n}' for n in range(1, 3000)]
+others = [folder for folder in folders if os.path.exists(folder) and folder != os.getcwd()]
+assert others
+"""
+_attack("list_neighbours_folder", _NEIGHBOURS + "os.listdir(others[-1])", control=Control.SAME_USER)
+_attack("write_in_neighbours_folder", _NEIGHBOURS + "open(others[-1] + '/x', 'w')", control=Control.SAME_USER)
 _attack("list_own_code", "os.listdir(os.path.dirname(t['service_file']))", control=Control.ALWAYS)
 _attack("read_service_code", "open(t['service_file']).read()", control=Control.ALWAYS)
 _attack("read_installed_packages", "os.listdir(t['site_packages'])", control=Control.SAME_USER)

@@ -48,7 +48,8 @@ def prepared(folder: Path) -> Generator[dict[str, Any]]:
             "secret": str(secret),
             "owned": str(owned),
             "service_file": service_module.__file__,
-            "site_packages": sysconfig.get_path("purelib"),
+            # Inside the standard library's folder, which tools may read: only this part of it is closed.
+            "site_packages": str(Path(sysconfig.get_path("stdlib")) / "site-packages"),
             "tcp_port": tcp.getsockname()[1],
             "udp_port": udp.getsockname()[1],
             "unix_path": str(folder / "unix"),

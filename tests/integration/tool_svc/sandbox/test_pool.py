@@ -89,6 +89,20 @@ async def test_positional_only_and_converted_arguments(pool: SandboxPool) -> Non
     assert result == [1, "tuple", [1, 2], True, 3.0, "Point", {"x": 3.0, "y": 0.0}]
 
 
+async def test_text_becomes_what_the_annotation_asks_for(pool: SandboxPool) -> None:
+    source = (
+        "from __future__ import annotations\n"
+        "import datetime, decimal, enum, typing, uuid\n"
+        "class Color(enum.Enum):\n    RED = 'red'\n"
+        "class Options(typing.TypedDict):\n    day: datetime.date\n"
+        "def f(at: datetime.datetime, i: uuid.UUID | None, d: decimal.Decimal, o: Options, c: typing.Literal[Color.RED]):\n"
+        "    return [at.year, i.version, d + 1, o['day'].month, c is Color.RED]\n"
+    )
+    identifier = "01890a5d-ac96-774b-bcce-b302099a8057"
+    arguments = {"at": "2024-02-03T04:05:06Z", "i": identifier, "d": "0.1", "o": {"day": "2024-05-06"}, "c": "red"}
+    assert await result_of(pool, source, **arguments) == [2024, 7, "1.1", 5, True]
+
+
 async def test_async_tool_with_threads(pool: SandboxPool) -> None:
     source = (
         "import asyncio\n"
