@@ -45,6 +45,10 @@ class RunLog(Protocol):
         """Takes the conversation's lease and its oldest unfinished run; None if it is held, or has none."""
         ...
 
+    async def defer(self, dispatch: Dispatch) -> None:
+        """After a claim that found the lease held: the dispatch is due again when that lease expires."""
+        ...
+
     async def next_turn(self, lease: Lease, ask: TurnAsk) -> Turn | None:
         """The next run under a lease that is held. Raises Fenced."""
         ...

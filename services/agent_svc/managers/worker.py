@@ -103,6 +103,7 @@ class Worker:
             turn = await self._log.claim(dispatch, self._ask(after_seq))
             if turn is None:
                 # Held by another, or nothing to run: then it may be there to be indexed.
+                await self._log.defer(dispatch)
                 self._indexer.note(dispatch.organization_id, dispatch.conversation_id)
                 return
             await self._hold(turn, after_seq)

@@ -117,6 +117,13 @@ FROM conversations JOIN unnest(%(conversations)s::uuid[], %(epochs)s::bigint[]) 
 WHERE dispatches.conversation_id = conversations.id
 """
 
+# Whoever could not take a held lease makes sure that it is tried again as soon as it expires.
+DEFER = """
+UPDATE dispatches SET due_time = conversations.lease_expire_time FROM conversations
+WHERE dispatches.conversation_id = %(conversation)s AND conversations.id = %(conversation)s
+    AND conversations.lease_owner IS NOT NULL AND conversations.lease_expire_time > now()
+"""
+
 RELEASE = """
 WITH conv AS (
     UPDATE conversations SET lease_owner = NULL, lease_expire_time = NULL, lease_epoch = lease_epoch + 1

@@ -86,6 +86,10 @@ class PostgresRunLog:
         lease = Lease(dispatch.organization_id, dispatch.conversation_id, acquired[0][0])
         return await self._turn(lease, ask, taken, history)
 
+    async def defer(self, dispatch: Dispatch) -> None:
+        values = {"conversation": dispatch.conversation_id}
+        await self._pool.tenant(dispatch.organization_id, sql.DEFER, values)
+
     async def next_turn(self, lease: Lease, ask: TurnAsk) -> Turn | None:
         values = _turn_values(lease.conversation_id, ask) | {"epoch": lease.epoch}
         statements = sql.KEEP + _TAKE_WHILE_HELD + sql.HISTORY

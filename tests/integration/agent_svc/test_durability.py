@@ -75,7 +75,7 @@ async def test_kill_9_in_the_middle_of_an_answer(addresses: Addresses, model: Fa
             killed_at = asyncio.get_running_loop().time()
             async with replica(addresses):
                 frames = await following
-        assert asyncio.get_running_loop().time() - killed_at < 10
+                assert asyncio.get_running_loop().time() - killed_at < 10
         assert types(frames) == [
             E.RUN_QUEUED,
             E.MESSAGE_COMPLETED,
