@@ -8,9 +8,9 @@ import pytest
 
 import memory_svc
 from chassis.channels import open_channel
-from tests.integration.memory_svc.issuer import Issuer
 from tests.integration.memory_svc.service import MemoryProcess, Organization
 from tests.support.databases import Databases, FreshDatabase, databases
+from tests.support.issuer import Issuer
 
 __all__ = ["databases"]
 

@@ -25,8 +25,8 @@ from hearth.memory.internal.v1.recall_index_service_pb2_grpc import RecallIndexS
 from hearth.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceStub
 from hearth.memory.v1.block_service_pb2_grpc import BlockServiceStub
 from hearth.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
-from tests.integration.memory_svc.issuer import Issuer
 from tests.support.databases import FreshDatabase
+from tests.support.issuer import Issuer
 
 Answer = TypeVar("Answer")
 

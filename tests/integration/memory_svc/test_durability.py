@@ -12,12 +12,12 @@ from chassis.channels import open_channel
 from chassis.errors import DomainError
 from hearth.memory.v1 import archival_memory_service_pb2 as pb
 from hearth.memory.v1 import block_service_pb2 as block_pb
-from tests.integration.memory_svc.issuer import Issuer
 from tests.integration.memory_svc.service import MemoryProcess, Organization
 from tests.integration.memory_svc.test_archival import FACTS, find, insert
 from tests.integration.memory_svc.test_blocks import create, get
 from tests.integration.memory_svc.test_recall import search, talk
 from tests.support.databases import FreshDatabase
+from tests.support.issuer import Issuer
 
 
 async def _eventually_found(organization: Organization) -> str:

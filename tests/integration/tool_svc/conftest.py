@@ -10,9 +10,9 @@ import pytest
 
 import tool_svc
 from chassis.channels import open_channel
-from tests.integration.memory_svc.issuer import Issuer
 from tests.integration.tool_svc.service import Organization, ToolProcess
 from tests.support.databases import Databases, FreshDatabase, databases
+from tests.support.issuer import Issuer
 
 __all__ = ["databases"]
 

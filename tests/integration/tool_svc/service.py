@@ -26,7 +26,7 @@ from hearth.tool.v1.mcp_server_service_pb2_grpc import McpServerServiceStub
 from hearth.tool.v1.secret_service_pb2_grpc import SecretServiceStub
 from hearth.tool.v1.tool_execution_service_pb2_grpc import ToolExecutionServiceStub
 from hearth.tool.v1.tool_service_pb2_grpc import ToolServiceStub
-from tests.integration.memory_svc.issuer import Issuer
+from tests.support.issuer import Issuer
 
 ADD = '''
 def add(a: int, b: int = 1) -> int:

@@ -12,8 +12,8 @@ import pytest
 from chassis.channels import open_channel
 from chassis.errors import DomainError
 from hearth.tool.v1 import tool_execution_service_pb2 as execution_pb
-from tests.integration.memory_svc.issuer import Issuer
 from tests.integration.tool_svc.service import Organization, ToolProcess
+from tests.support.issuer import Issuer
 
 # A kernel without Landlock, for this process and its children: the three system calls answer ENOSYS.
 _WITHOUT_LANDLOCK = """
