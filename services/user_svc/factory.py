@@ -17,6 +17,7 @@ from user_svc.managers.organization_manager import OrganizationManager
 from user_svc.managers.signing_key_manager import SigningKeyManager
 from user_svc.managers.token_manager import TokenManager
 from user_svc.managers.user_manager import UserManager
+from user_svc.repositories.directory import PostgresDirectory
 from user_svc.repositories.unit_of_work import PostgresUnitOfWork
 from user_svc.servicers.api_key_servicer import ApiKeyServicer
 from user_svc.servicers.audit_servicer import AuditServicer
@@ -47,7 +48,7 @@ async def build(settings: UserSettings) -> Assembly:
     organizations = OrganizationServicer(OrganizationManager(work), pages)
     users = UserServicer(UserManager(work), pages)
     api_keys = ApiKeyServicer(ApiKeyManager(work), pages)
-    tokens = TokenServicer(TokenManager(work, keys, signer, settings.service_keys()), keys)
+    tokens = TokenServicer(TokenManager(PostgresDirectory(database), keys, signer, settings.service_keys()), keys)
     return Assembly(
         servicers=[
             (add_OrganizationServiceServicer_to_server, organizations, "hearth.user.v1.OrganizationService"),

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from user_svc.domain.api_key import ApiKey
 from user_svc.domain.organization import Organization, OrganizationChange
-from user_svc.domain.token import KeyHolder, SigningKey
+from user_svc.domain.token import SigningKey
 from user_svc.domain.user import User, UserChange
 
 
@@ -106,20 +106,12 @@ class ApiKeyRepository(Protocol):
         """Makes all keys of a user useless."""
         ...
 
+    async def is_active_anywhere(self, secret_hash: bytes) -> bool:
+        """Whether a key of any organization has this secret and is not revoked."""
+        ...
+
     async def has_hash(self, secret_hash: bytes) -> bool:
         """Whether a key with this secret was ever stored, revoked ones included."""
-        ...
-
-
-class KeyDirectory(Protocol):
-    """Finds whom a secret belongs to, before it is known which organization that is."""
-
-    async def knows(self, secret_hash: bytes) -> bool:
-        """Whether an active key has this secret, in any organization."""
-        ...
-
-    async def holder_of(self, secret_hash: bytes) -> KeyHolder | None:
-        """The user, key and organization behind a secret that is not revoked, None if there is none."""
         ...
 
 

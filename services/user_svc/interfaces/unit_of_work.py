@@ -7,7 +7,6 @@ from uuid import UUID
 from chassis.once import RequestKey
 from user_svc.interfaces.repositories import (
     ApiKeyRepository,
-    KeyDirectory,
     OrganizationRepository,
     SigningKeyRepository,
     UserRepository,
@@ -31,8 +30,6 @@ class Transaction(Protocol):
     def users(self) -> UserRepository: ...
     @property
     def api_keys(self) -> ApiKeyRepository: ...
-    @property
-    def key_directory(self) -> KeyDirectory: ...
     @property
     def signing_keys(self) -> SigningKeyRepository: ...
 

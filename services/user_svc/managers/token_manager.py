@@ -11,8 +11,8 @@ from user_svc.domain.api_key import hash_secret, is_secret
 from user_svc.domain.organization import Organization
 from user_svc.domain.token import LIFETIME, Claims, IssuedToken
 from user_svc.domain.user import User
+from user_svc.interfaces.directory import Directory
 from user_svc.interfaces.signing import SigningKeys, TokenSigner
-from user_svc.interfaces.unit_of_work import UnitOfWork
 
 
 class TokenManager:
@@ -22,9 +22,9 @@ class TokenManager:
     """
 
     def __init__(
-        self, unit_of_work: UnitOfWork, keys: SigningKeys, signer: TokenSigner, service_keys: Mapping[bytes, str]
+        self, directory: Directory, keys: SigningKeys, signer: TokenSigner, service_keys: Mapping[bytes, str]
     ) -> None:
-        self._work = unit_of_work
+        self._directory = directory
         self._keys = keys
         self._signer = signer
         self._service_keys = service_keys
@@ -44,8 +44,7 @@ class TokenManager:
         return await self._issue_to_user(digest, for_organization is not None or bool(for_user))
 
     async def _issue_to_user(self, digest: bytes, on_behalf: bool) -> IssuedToken:
-        async with self._work.of_nobody() as work:
-            holder = await work.key_directory.holder_of(digest)
+        holder = await self._directory.holder_of(digest)
         now = datetime.now(UTC)
         if holder is None or not holder.may_work(now):
             raise _key_invalid()
@@ -70,8 +69,7 @@ class TokenManager:
             # Recorded only, so it need not exist any more; but it must be an id.
             ids.decode("user", for_user)
         if for_organization is not None:
-            async with self._work.of(for_organization) as work:
-                organization = await work.organizations.get(for_organization)
+            organization = await self._directory.organization(for_organization)
             if organization is None:
                 raise ids.absent("org", for_organization)
             organization.require_active()
@@ -98,15 +96,11 @@ class TokenManager:
         Raises Unauthenticated TOKEN_INVALID when the user or the organization is gone since the token was issued.
         """
         if caller.role is Role.SERVICE:
-            async with self._work.of(caller.organization_id) as work:
-                return await work.organizations.get(caller.organization_id), None
-        user_id = ids.decode("user", caller.subject)
-        async with self._work.of(caller.organization_id) as work:
-            organization = await work.organizations.get(caller.organization_id)
-            user = await work.users.get(user_id)
-        if organization is None or user is None:
+            return await self._directory.organization(caller.organization_id), None
+        account = await self._directory.account(caller.organization_id, ids.decode("user", caller.subject))
+        if account is None:
             raise Unauthenticated("the token's user is gone", reason="TOKEN_INVALID")
-        return organization, user
+        return account
 
 
 def _key_invalid() -> Unauthenticated:

@@ -1,4 +1,4 @@
-"""API keys in PostgreSQL, and the index that finds them by the hash of their secret."""
+"""API keys in PostgreSQL, and their entries in the index that finds them by the hash of their secret."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -8,11 +8,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chassis.identity import Role
 from user_svc.domain.api_key import ApiKey
-from user_svc.domain.organization import OrganizationState
-from user_svc.domain.token import KeyHolder
-from user_svc.repositories.tables import api_key_index, organizations, users
+from user_svc.repositories.tables import api_key_index
 from user_svc.repositories.tables import api_keys as table
 
 _COLUMNS = [table.c[field.name] for field in fields(ApiKey)]
@@ -48,6 +45,10 @@ class PostgresApiKeys:
     async def revoke_all(self, user_id: UUID) -> None:
         await self._revoke(table.c.user_id == user_id)
 
+    async def is_active_anywhere(self, secret_hash: bytes) -> bool:
+        query = sa.select(api_key_index.c.key_id).where(api_key_index.c.secret_hash == secret_hash)
+        return (await self._session.execute(query)).first() is not None
+
     async def has_hash(self, secret_hash: bytes) -> bool:
         query = self._all().where(table.c.secret_hash == secret_hash)
         return (await self._session.execute(query)).first() is not None
@@ -67,47 +68,3 @@ class PostgresApiKeys:
 
     def _all(self) -> sa.Select[Any]:
         return sa.select(*_COLUMNS).where(table.c.organization_id == self._organization_id)
-
-
-class PostgresKeyDirectory:
-    """A KeyDirectory: finds the organization of a secret, then reads the rest as that organization."""
-
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
-
-    async def knows(self, secret_hash: bytes) -> bool:
-        query = sa.select(api_key_index.c.key_id).where(api_key_index.c.secret_hash == secret_hash)
-        return (await self._session.execute(query)).first() is not None
-
-    async def holder_of(self, secret_hash: bytes) -> KeyHolder | None:
-        found = (await self._session.execute(_ENTER_BY_HASH, {"secret_hash": secret_hash})).first()
-        if found is None:
-            return None
-        row = (await self._session.execute(_HOLDER, {"key_id": found.key_id})).first()
-        if row is None:
-            return None
-        return KeyHolder(
-            organization_id=found.organization_id,
-            organization_active=row.state == OrganizationState.ACTIVE,
-            key_id=found.key_id,
-            key_expire_time=row.expire_time,
-            user_id=row.user_id,
-            user_role=Role(row.role),
-            user_disabled=row.disabled,
-        )
-
-
-# Finds the key's organization and sets the transaction to it, in one round trip.
-_ENTER_BY_HASH = sa.select(
-    api_key_index.c.organization_id,
-    api_key_index.c.key_id,
-    sa.func.set_config("hearth.organization_id", sa.cast(api_key_index.c.organization_id, sa.Text), True),
-).where(api_key_index.c.secret_hash == sa.bindparam("secret_hash"))
-
-_HOLDER = (
-    sa.select(organizations.c.state, table.c.expire_time, table.c.user_id, users.c.role, users.c.disabled)
-    .select_from(table)
-    .join(users, users.c.id == table.c.user_id)
-    .join(organizations, organizations.c.id == table.c.organization_id)
-    .where(table.c.id == sa.bindparam("key_id"), table.c.revoke_time.is_(None), users.c.delete_time.is_(None))
-)

@@ -11,7 +11,7 @@ from chassis.database import Database
 from chassis.idempotency import Replayed, Slot, idempotent
 from chassis.identity import NO_ORGANIZATION
 from chassis.once import RequestKey
-from user_svc.repositories.api_key_repository import PostgresApiKeys, PostgresKeyDirectory
+from user_svc.repositories.api_key_repository import PostgresApiKeys
 from user_svc.repositories.organization_repository import PostgresOrganizations
 from user_svc.repositories.signing_key_repository import PostgresSigningKeys
 from user_svc.repositories.user_repository import PostgresUsers
@@ -29,7 +29,6 @@ class PostgresTransaction:
         self.organizations = PostgresOrganizations(session)
         self.users = PostgresUsers(session, organization_id)
         self.api_keys = PostgresApiKeys(session, organization_id)
-        self.key_directory = PostgresKeyDirectory(session)
         self.signing_keys = PostgresSigningKeys(session)
 
     @asynccontextmanager

@@ -211,3 +211,66 @@ async def test_a_lock_that_is_never_free_is_unavailable(database: Database) -> N
         await session.execute(sa.text("SELECT 1 FROM things FOR UPDATE"))
         with pytest.raises(Unavailable):
             await wait()
+
+
+async def _names(database: Database, tenant: uuid.UUID | None) -> list[str]:
+    rows = await database.read(tenant, "SELECT name FROM things WHERE name <> %(not)s ORDER BY name", {"not": "x"})
+    return [row["name"] for row in rows]
+
+
+async def test_reading_sees_one_organization_too(database: Database) -> None:
+    one, other = ids.new(), ids.new()
+    await _insert(database, one, one, "a")
+    await _insert(database, one, one, "b'; DROP TABLE things; --")
+    assert await _names(database, one) == ["a", "b'; DROP TABLE things; --"]
+    assert await _names(database, other) == []
+    assert await _names(database, None) == []
+
+
+async def test_a_statement_may_choose_the_tenant_of_the_next(database: Database) -> None:
+    one = ids.new()
+    await _insert(database, one, one, "a")
+    statements = "SELECT set_config('hearth.organization_id', %(id)s, true); SELECT name FROM things"
+    assert await database.read(None, statements, {"id": str(one)}) == [{"name": "a"}]
+    assert await _names(database, None) == []
+
+
+async def test_what_is_read_is_bound_and_not_pasted(database: Database) -> None:
+    hostile = "'; DELETE FROM things; SELECT '\\"
+    rows = await database.read(None, "SELECT %(value)s::text AS value", {"value": hostile})
+    assert rows == [{"value": hostile}]
+
+
+async def test_reading_on_dead_connections_heals(fresh: FreshDatabase) -> None:
+    database = Database(fresh.url, application_name="reads", pool_size=3)
+    await asyncio.gather(*(database.read(None, "SELECT pg_sleep(0.2)", {}) for _ in range(3)))
+    with psycopg.connect(fresh.superuser_url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'reads'"
+        )
+    assert await _names(database, None) == []
+    assert await asyncio.gather(*(_count(database, None) for _ in range(4))) == [0] * 4
+    await database.close()
+
+
+async def test_a_failed_or_cancelled_read_leaves_a_clean_connection(fresh: FreshDatabase) -> None:
+    database = Database(fresh.url, application_name="one", pool_size=1)
+    one = ids.new()
+    await _insert(database, one, one, "a")
+    with pytest.raises(InvalidArgument):
+        await database.read(one, "SELECT %(value)s::uuid", {"value": "nonsense"})
+    reading = asyncio.create_task(database.read(one, "SELECT pg_sleep(30)", {}))
+    await asyncio.sleep(0.2)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(reading, 10)
+    assert await asyncio.wait_for(_names(database, None), 10) == []
+    assert await asyncio.wait_for(_count(database, one), 10) == 1
+    await database.close()
+
+
+async def test_reading_without_a_database_is_unavailable() -> None:
+    database = Database("postgresql://nobody:x@127.0.0.1:1/none", application_name="x")
+    with pytest.raises(Unavailable):
+        await database.read(None, "SELECT 1", {})
+    await database.close()
