@@ -1,5 +1,8 @@
 """Puts memory_svc together. The only file that knows every class."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from chassis.auth import JwksFromUserService, TokenVerifier
 from chassis.channels import open_channel
 from chassis.database import Database
@@ -63,20 +66,23 @@ async def build(settings: MemorySettings) -> Assembly:
     blocks = BlockServicer(BlockManager(work), pages)
     archival = ArchivalMemoryServicer(PassageManager(work, searcher, applier), pages)
     contexts = ContextServicer(ContextManager(work, searcher))
-    internal = "hearth.memory.internal.v1"
     return Assembly(
-        servicers=[
-            (add_BlockServiceServicer_to_server, blocks, "hearth.memory.v1.BlockService"),
-            (add_ArchivalMemoryServiceServicer_to_server, archival, "hearth.memory.v1.ArchivalMemoryService"),
-            (
-                add_RecallMemoryServiceServicer_to_server,
-                RecallMemoryServicer(recall),
-                "hearth.memory.v1.RecallMemoryService",
-            ),
-            (add_RecallIndexServiceServicer_to_server, RecallIndexServicer(recall), f"{internal}.RecallIndexService"),
-            (add_ContextServiceServicer_to_server, contexts, f"{internal}.ContextService"),
-        ],
+        servicers=_registrations(blocks, archival, recall, contexts),
         verifier=TokenVerifier(JwksFromUserService(users), settings.jwt_issuer, settings.jwt_audience),
         background=[applier],
         closers=[database.close, users.close, embedder.stop, index.close],
     )
+
+
+def _registrations(
+    blocks: BlockServicer, archival: ArchivalMemoryServicer, recall: RecallManager, contexts: ContextServicer
+) -> Sequence[tuple[Callable[[Any, Any], None], Any, str]]:
+    public, internal = "hearth.memory.v1", "hearth.memory.internal.v1"
+    search, index = RecallMemoryServicer(recall), RecallIndexServicer(recall)
+    return [
+        (add_BlockServiceServicer_to_server, blocks, f"{public}.BlockService"),
+        (add_ArchivalMemoryServiceServicer_to_server, archival, f"{public}.ArchivalMemoryService"),
+        (add_RecallMemoryServiceServicer_to_server, search, f"{public}.RecallMemoryService"),
+        (add_RecallIndexServiceServicer_to_server, index, f"{internal}.RecallIndexService"),
+        (add_ContextServiceServicer_to_server, contexts, f"{internal}.ContextService"),
+    ]
