@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import grpc
 import jwt
 
-from chassis.errors import DomainError, Unavailable
+from chassis.errors import Unavailable
 from chassis.status import from_rpc_error
 from hearth.user.v1 import token_service_pb2, token_service_pb2_grpc
 
@@ -30,9 +30,4 @@ class JwksFromUserService:
                 for key in answer.keys
             }
         except jwt.InvalidKeyError as error:
-            raise as_unusable() from error
-
-
-def as_unusable() -> DomainError:
-    """What a JWKS that cannot be read means to a caller."""
-    return Unavailable("tokens cannot be checked now", reason="DEPENDENCY_UNAVAILABLE")
+            raise Unavailable("tokens cannot be checked now", reason="DEPENDENCY_UNAVAILABLE") from error
