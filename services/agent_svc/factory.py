@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from agent_svc.adapters.models import ModelSettings, catalog_from_settings
 from agent_svc.adapters.nats_bus import NatsBus
@@ -44,6 +45,7 @@ from agent_svc.servicers.conversation_servicer import ConversationServicer
 from agent_svc.servicers.event_codec import ProtobufEventCodec
 from agent_svc.servicers.model_servicer import ModelServicer
 from agent_svc.servicers.run_servicer import RunServicer
+from agent_svc.servicers.watch_stream import TokenCheck
 from agent_svc.settings import AgentSettings
 from chassis import ids
 from chassis.auth import JwksFromUserService, TokenVerifier
@@ -159,6 +161,24 @@ def wire(outside: Outside, settings: AgentSettings, worker_id: str) -> Core:
     )
 
 
+def services(
+    core: Core, models: ModelCatalog, check: TokenCheck, pages: PageTokens
+) -> list[tuple[Callable[[Any, Any], None], Any, str]]:
+    """The gRPC face of the managers, as an Assembly takes it."""
+    agents = AgentServicer(core.agents, pages)
+    conversations = ConversationServicer(core.conversations, pages)
+    runs = RunServicer(core.runs, core.watching, check, pages)
+    return [
+        (add_AgentServiceServicer_to_server, agents, "hearth.agent.v1.AgentService"),
+        (add_ConversationServiceServicer_to_server, conversations, "hearth.agent.v1.ConversationService"),
+        (add_RunServiceServicer_to_server, runs, "hearth.agent.v1.RunService"),
+        (add_ModelServiceServicer_to_server, ModelServicer(models), "hearth.agent.v1.ModelService"),
+        # Designed, not built: the edge answers UNIMPLEMENTED for the methods of the generated bases.
+        (add_WorkflowServiceServicer_to_server, _unbuilt(WorkflowServiceServicer), "hearth.agent.v1.WorkflowService"),
+        (add_FileServiceServicer_to_server, _unbuilt(FileServiceServicer), "hearth.agent.v1.FileService"),
+    ]
+
+
 async def build(settings: AgentSettings) -> Assembly:
     """Everything that serves and works. Raises ValueError for settings that cannot be right."""
     if settings.service_key_file is None:
@@ -171,10 +191,8 @@ async def build(settings: AgentSettings) -> Assembly:
     pool = LogPool(
         settings.database_url.get_secret_value(), application_name="agent_svc runs", size=settings.log_pool_size
     )
-    await pool.open()
     worker_id = ids.new().hex
     bus = NatsBus(settings.nats_url.get_secret_value(), f"agent_svc {worker_id}")
-    await bus.open()
     user_channel = open_channel(settings.user_svc_address)
     memory_channel = open_channel(settings.memory_svc_address)
     tool_channel = open_channel(settings.tool_svc_address)
@@ -198,25 +216,11 @@ async def build(settings: AgentSettings) -> Assembly:
     core = wire(outside, settings, worker_id)
     verifier = TokenVerifier(JwksFromUserService(user_channel), settings.jwt_issuer, settings.jwt_audience)
     pages = PageTokens(settings.derived_key("page-tokens"))
-    runs = RunServicer(core.runs, core.watching, verifier.verify, pages)
+    # Last, so that nothing is open when something above cannot be right.
+    await pool.open()
+    await bus.open()
     return Assembly(
-        servicers=[
-            (add_AgentServiceServicer_to_server, AgentServicer(core.agents, pages), "hearth.agent.v1.AgentService"),
-            (
-                add_ConversationServiceServicer_to_server,
-                ConversationServicer(core.conversations, pages),
-                "hearth.agent.v1.ConversationService",
-            ),
-            (add_RunServiceServicer_to_server, runs, "hearth.agent.v1.RunService"),
-            (add_ModelServiceServicer_to_server, ModelServicer(models), "hearth.agent.v1.ModelService"),
-            # Designed, not built: the edge answers UNIMPLEMENTED for the methods of the generated bases.
-            (
-                add_WorkflowServiceServicer_to_server,
-                _unbuilt(WorkflowServiceServicer),
-                "hearth.agent.v1.WorkflowService",
-            ),
-            (add_FileServiceServicer_to_server, _unbuilt(FileServiceServicer), "hearth.agent.v1.FileService"),
-        ],
+        servicers=services(core, models, verifier.verify, pages),
         verifier=verifier,
         background=[core.leases, core.indexer, core.worker, core.sweep],
         closers=[

@@ -41,7 +41,9 @@ class Issuer(TokenServiceServicer):
     def WhoAmI(self, request: Any, context: Any) -> Any:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "tests sign their own")
 
-    def identity(self, organization_id: uuid.UUID, role: Role = Role.MEMBER, on_behalf_of: str = "") -> Identity:
+    def identity(
+        self, organization_id: uuid.UUID, role: Role = Role.MEMBER, on_behalf_of: str = "", lifetime_s: int = 900
+    ) -> Identity:
         """A caller with a good token."""
         subject = (
             "svc:agent_svc" if role is Role.SERVICE else ids.encode("user", uuid.UUID(int=organization_id.int ^ 1))
@@ -53,7 +55,7 @@ class Issuer(TokenServiceServicer):
             "org": ids.encode("org", organization_id),
             "role": role.name,
             "iat": int(time.time()),
-            "exp": int(time.time()) + 900,
+            "exp": int(time.time()) + lifetime_s,
             "jti": uuid.uuid4().hex,
             "obo": on_behalf_of,
         }

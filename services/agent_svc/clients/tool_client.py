@@ -24,6 +24,8 @@ from hearth.tool.v1.tool_execution_service_pb2_grpc import ToolExecutionServiceS
 from hearth.tool.v1.tool_service_pb2_grpc import ToolServiceStub
 
 _MAX_IDS = 200
+# Errors of tool_svc's own that say nothing of what the tool had done by then.
+_EFFECT_UNKNOWN = ("SandboxLost", "Cancelled")
 _CONNECT_TIMEOUT_S = 2.0
 # What an answer means when it came before anything ran: the call certainly did not begin.
 _REFUSALS = ("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "PERMISSION_DENIED", "UNAUTHENTICATED")
@@ -116,6 +118,8 @@ def _refused(error: DomainError) -> ToolResult:
 def _result(result: execution_pb.ToolExecutionResult) -> ToolResult:
     if result.state == execution_pb.TOOL_EXECUTION_STATE_SUCCEEDED:
         return ToolResult(ToolCallOutcome.SUCCEEDED, result.text)
+    if result.error.type in _EFFECT_UNKNOWN:
+        return UNKNOWN_OUTCOME
     explained = f"{result.error.type}: {result.error.message}" if result.error.type else result.error.message
     parts = [explained or "The tool failed.", result.error.traceback, result.text]
     return failed("\n".join(part for part in parts if part))

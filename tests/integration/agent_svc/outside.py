@@ -104,9 +104,7 @@ class ToolsInProcess:
 
     def add(self, name: str, behaviour: Behaviour, *, idempotent: bool = False) -> UUID:
         tool_id = ids.new()
-        self.tools[tool_id] = Tool(
-            name, f"Does {name}.", {"type": "object", "properties": {}}, tool_id, 1, idempotent
-        )
+        self.tools[tool_id] = Tool(name, f"Does {name}.", {"type": "object", "properties": {}}, tool_id, 1, idempotent)
         self.behaviours[name] = behaviour
         return tool_id
 

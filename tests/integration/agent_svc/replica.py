@@ -5,7 +5,7 @@ As a program it is a worker that can be killed: `python -m tests.integration.age
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -87,10 +87,18 @@ class Replica:
 
     async def messages(self, conversation_id: UUID) -> list[tuple[str, str]]:
         """(role, text) of all messages, by seq."""
-        found, _ = await self.core.conversations.messages(
-            self.caller, conversation_id, None, 200, newest_first=False
-        )
+        found, _ = await self.core.conversations.messages(self.caller, conversation_id, None, 200, newest_first=False)
         return [(message.role.name.lower(), message.text) for message in found]
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], timeout_s: float = 20.0) -> None:
+    """Waits for a condition; raises TimeoutError."""
+    for _ in range(int(timeout_s / 0.05)):
+        met = condition()
+        if met is True or (not isinstance(met, bool) and await met):
+            return
+        await asyncio.sleep(0.05)
+    raise TimeoutError
 
 
 def seqs(frames: list[Frame] | list[EventFrame]) -> list[int]:

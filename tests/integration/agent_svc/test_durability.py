@@ -22,7 +22,7 @@ from chassis.errors import FailedPrecondition, NotFound
 from tests.fakes.model_script import ScriptedCall, Step
 from tests.fakes.model_server import FakeModelServer
 from tests.integration.agent_svc.nats_server import NatsServer
-from tests.integration.agent_svc.replica import Addresses, Replica, replica, seqs, types
+from tests.integration.agent_svc.replica import Addresses, Replica, replica, seqs, types, until
 
 E = EventType
 ROOT = Path(__file__).parents[3]
@@ -92,9 +92,7 @@ async def test_kill_9_in_the_middle_of_an_answer(addresses: Addresses, model: Fa
         ]
 
 
-async def test_kill_9_during_a_tool_call_reports_it_as_unknown(
-    addresses: Addresses, model: FakeModelServer
-) -> None:
+async def test_kill_9_during_a_tool_call_reports_it_as_unknown(addresses: Addresses, model: FakeModelServer) -> None:
     """The call's ledger row is written by a worker that then dies: here, one that is fenced before it could write more."""
     asked = asyncio.Event()
 
@@ -220,9 +218,7 @@ async def test_a_turn_that_ends_within_the_grace_is_not_interrupted(
         assert len(model.book.requests) == 1
 
 
-async def test_a_cancel_ends_the_run_and_closes_the_models_stream(
-    addresses: Addresses, model: FakeModelServer
-) -> None:
+async def test_a_cancel_ends_the_run_and_closes_the_models_stream(addresses: Addresses, model: FakeModelServer) -> None:
     model.script("story", Step(text="once upon a time", gate="g", gate_after=2))
     async with replica(addresses, concurrency=0) as api, replica(addresses):
         agent = await api.agent()
@@ -255,9 +251,7 @@ async def test_a_cancel_during_a_tool_call(here: Replica, model: FakeModelServer
     model.script("work", Step(tool_calls=[ScriptedCall("long", {})]), Step(text="never said"))
     agent = await here.agent(tools=("long",))
     run = await here.start(agent, "work")
-    async with asyncio.timeout(20):
-        while not here.tools.executed:
-            await asyncio.sleep(0.02)
+    await until(lambda: bool(here.tools.executed))
     await here.core.runs.cancel(here.caller, run.id)
     await asyncio.wait_for(stopped.wait(), 1)
     model.book.scripts.clear()
@@ -297,9 +291,7 @@ async def test_without_nats_runs_go_on_and_watchers_poll(
             watched = await here.start(agent, "watched from elsewhere")
             assert types(await other.follow(watched))[-1] is E.RUN_SUCCEEDED
             await nats.start()
-            async with asyncio.timeout(20):
-                while not (here.core.hub.connected and other.core.hub.connected):
-                    await asyncio.sleep(0.1)
+            await until(lambda: here.core.hub.connected and other.core.hub.connected)
             again = await other.start(agent, "with again")
             assert (await other.finished(again)).state is RunState.SUCCEEDED
         await whole(here, agent)
@@ -333,9 +325,7 @@ async def test_a_deleted_conversation_stops_its_run(here: Replica, model: FakeMo
     assert await here.pool.run("SELECT 1 FROM dispatches", {}) == [[]]
 
 
-async def test_a_signal_ends_a_worker_process_and_its_run_goes_on(
-    addresses: Addresses, model: FakeModelServer
-) -> None:
+async def test_a_signal_ends_a_worker_process_and_its_run_goes_on(addresses: Addresses, model: FakeModelServer) -> None:
     """SIGSTOP past the lease, then SIGCONT: the successor has ended the run, the stopped one adds nothing."""
     model.script("story", Step(text="once upon a time", gate="g", gate_after=2), Step(text="the end"))
     async with replica(addresses, concurrency=0) as api:
@@ -351,4 +341,3 @@ async def test_a_signal_ends_a_worker_process_and_its_run_goes_on(
                 await asyncio.sleep(2)
         assert await api.messages(agent.default_conversation_id) == [("user", "a story"), ("assistant", "the end")]
         await whole(api, agent)
-

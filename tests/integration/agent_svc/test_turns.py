@@ -11,7 +11,7 @@ from agent_svc.domain.run import BusyPolicy, RunState, RunStopReason
 from chassis.errors import FailedPrecondition
 from tests.fakes.model_script import ScriptedCall, Step
 from tests.fakes.model_server import FakeModelServer
-from tests.integration.agent_svc.replica import Addresses, Replica, replica, seqs, types
+from tests.integration.agent_svc.replica import Addresses, Replica, replica, seqs, types, until
 
 E = EventType
 
@@ -264,10 +264,10 @@ async def test_messages_are_indexed_also_after_memory_was_away(here: Replica) ->
     await asyncio.sleep(1.0)
     assert here.memory.indexed == []
     here.memory.away = False
-    async with asyncio.timeout(15):
-        while len(here.memory.indexed) < 2:
-            await asyncio.sleep(0.1)
+    await until(lambda: len(here.memory.indexed) == 2)
     assert [seq for _, seq, _ in here.memory.indexed] == [2, 4]
-    async with asyncio.timeout(5):
-        while await here.pool.run("SELECT 1 FROM dispatches", {}) != [[]]:
-            await asyncio.sleep(0.1)
+
+    async def nothing_left() -> bool:
+        return await here.pool.run("SELECT 1 FROM dispatches", {}) == [[]]
+
+    await until(nothing_left)
