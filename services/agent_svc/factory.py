@@ -196,7 +196,7 @@ async def build(settings: AgentSettings) -> Assembly:
     user_channel = open_channel(settings.user_svc_address)
     memory_channel = open_channel(settings.memory_svc_address)
     tool_channel = open_channel(settings.tool_svc_address)
-    execution_channel = open_channel(settings.tool_svc_address)
+    execution_channel = open_channel(settings.tool_svc_address, retry=False)
     models = catalog_from_settings(ModelSettings.from_environment(os.environ))
     memory = MemoryClient(memory_channel)
     tools = ToolClient(tool_channel, execution_channel)
