@@ -48,6 +48,10 @@ def serve(port: int) -> Any:
     parameters.n_threads_http = 4
     parameters.ui = False
     parameters.verbosity = 1
+    # Where a request does not say otherwise: so small a model wanders when warm and repeats itself when not hindered.
+    parameters.sampling.temp = 0.2
+    parameters.sampling.top_p = 0.9
+    parameters.sampling.penalty_repeat = 1.1
     for threads in (parameters.cpuparams, parameters.cpuparams_batch):
         threads.n_threads = 1
         threads.poll = 0
