@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,6 +26,9 @@ from chassis.settings import ServiceSettings
 
 _log = logging.getLogger(__name__)
 
+# Seconds that tasks get to end when the process does.
+_CANCEL_TIMEOUT_S = 2.0
+
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
@@ -46,6 +50,7 @@ class Assembly:
 
 
 S = TypeVar("S", bound=ServiceSettings)
+T = TypeVar("T")
 
 
 def run(
@@ -56,9 +61,9 @@ def run(
     migrations: Path | None = None,
     arguments: Sequence[str] | None = None,
 ) -> None:
-    """What `__main__.py` calls: serves until SIGTERM or SIGINT; with the argument `migrate`, migrates and returns.
+    """What `__main__.py` calls: serves until SIGTERM or SIGINT; with the argument `migrate`, migrates.
 
-    Ends the process with status 1 after logging why it cannot start, 2 for unknown arguments.
+    Ends the process: status 0, 1 after logging why it failed, 2 for unknown arguments.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     logs.configure(name)
@@ -73,21 +78,37 @@ def run(
         sys.exit(1)
     logs.configure(name, values.log_level)
     if given == ["migrate"] and migrations is not None:
-        _exit_on_failure("migration failed", lambda: migrate(values.database_owner_url.get_secret_value(), migrations))
+        sys.exit(_migrate(values, migrations))
     elif not given:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            _exit_on_failure("service failed", lambda: runner.run(_serve(name, values, build)))
+            code = runner.run(_main(name, values, build))
+        sys.exit(code)
     else:
         _log.critical("usage: python -m %s [migrate]", name)
         sys.exit(2)
 
 
-def _exit_on_failure(what: str, action: Callable[[], None]) -> None:
+def _migrate(settings: ServiceSettings, migrations: Path) -> int:
     try:
-        action()
+        migrate(settings.database_owner_url.get_secret_value(), migrations)
     except Exception:
-        _log.critical(what, exc_info=True)
-        sys.exit(1)
+        _log.critical("migration failed", exc_info=True)
+        return 1
+    return 0
+
+
+async def _main(name: str, settings: S, build: Callable[[S], Awaitable[Assembly]]) -> int:
+    """The status that the process ends with."""
+    code = 0
+    try:
+        await _serve(name, settings, build)
+    except Exception:
+        _log.critical("service failed", exc_info=True)
+        code = 1
+    if not await _all_tasks_ended():
+        # Without this a task that does not let itself be cancelled would keep a failed process alive.
+        os._exit(code)
+    return code
 
 
 async def _serve(name: str, settings: S, build: Callable[[S], Awaitable[Assembly]]) -> None:
@@ -95,7 +116,11 @@ async def _serve(name: str, settings: S, build: Callable[[S], Awaitable[Assembly
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    server = Server(await build(settings), settings)
+    assembly = await _unless(stop, build(settings))
+    if assembly is None:
+        _log.info("stopped before it was built")
+        return
+    server = Server(assembly, settings)
     try:
         port = await server.start()
         _log.info("serving", extra={"port": port, "name_of_service": name})
@@ -104,6 +129,28 @@ async def _serve(name: str, settings: S, build: Callable[[S], Awaitable[Assembly
     finally:
         await server.stop()
     _log.info("stopped")
+
+
+async def _unless(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """The outcome of some work, None if it was stopped before there was one."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        working.cancel()
+        stopping.cancel()
+
+
+async def _all_tasks_ended() -> bool:
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        _, left = await asyncio.wait(left, timeout=_CANCEL_TIMEOUT_S)
+    for task in left:
+        _log.warning("does not end: %s", task.get_name())
+    return not left
 
 
 class Server:

@@ -12,6 +12,8 @@ from hearth.user.v1.token_service_pb2_grpc import TokenServiceServicer, add_Toke
 
 _log = logging.getLogger("service")
 
+_KEPT: list[asyncio.Task[None]] = []
+
 
 _Base: Any = TokenServiceServicer
 
@@ -42,7 +44,28 @@ async def _close() -> None:
     _log.info("closed")
 
 
-async def build(settings: ServiceSettings) -> Assembly:
+class Settings(ServiceSettings):
+    """`HEARTH_BUILD=fails` or `hangs`, to see what the process does then."""
+
+    build: str = "works"
+
+
+async def _stubborn() -> None:
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            _log.info("not me")
+
+
+async def build(settings: Settings) -> Assembly:
+    if settings.build == "fails":
+        _KEPT.append(asyncio.create_task(_stubborn(), name="stubborn"))
+        await asyncio.sleep(0)
+        raise ValueError("cannot be built")
+    if settings.build == "hangs":
+        _log.info("hanging")
+        await asyncio.sleep(60)
     return Assembly(
         servicers=[(add_TokenServiceServicer_to_server, Slow(), "hearth.user.v1.TokenService")],
         verifier=None,
@@ -52,4 +75,4 @@ async def build(settings: ServiceSettings) -> Assembly:
 
 
 if __name__ == "__main__":
-    run("test_svc", ServiceSettings, build, migrations=Path(__file__).parent / "migrations")
+    run("test_svc", Settings, build, migrations=Path(__file__).parent / "migrations")

@@ -165,6 +165,21 @@ async def test_wrong_settings_are_named_and_not_shown() -> None:
     assert "secret-value" not in text
 
 
+async def test_a_service_that_cannot_be_built_ends_whatever_it_began() -> None:
+    process = await _start(HEARTH_BUILD="fails")
+    assert await process.ended() == 1
+    assert "cannot be built" in (await process.said("service failed"))["stack"]
+    await process.said("does not end: stubborn")
+
+
+async def test_a_service_can_be_stopped_while_it_is_built() -> None:
+    process = await _start(HEARTH_BUILD="hangs")
+    await process.said("hanging")
+    os.kill(process.pid, signal.SIGTERM)
+    assert await process.ended() == 0
+    await process.said("stopped before it was built")
+
+
 async def test_unknown_arguments_end_with_usage() -> None:
     assert await (await _start("nonsense")).ended() == 2
 
