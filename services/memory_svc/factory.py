@@ -23,7 +23,7 @@ from memory_svc.managers.index_applier import IndexApplier
 from memory_svc.managers.index_documents import IndexDocuments
 from memory_svc.managers.passage_manager import PassageManager
 from memory_svc.managers.recall_manager import RecallManager
-from memory_svc.repositories import SqlUnitOfWork
+from memory_svc.repositories import SqlAgentMemorySummaries, SqlUnitOfWork
 from memory_svc.servicers.archival_servicer import ArchivalMemoryServicer
 from memory_svc.servicers.block_servicer import BlockServicer
 from memory_svc.servicers.context_servicer import ContextServicer
@@ -65,7 +65,7 @@ async def build(settings: MemorySettings) -> Assembly:
     users = open_channel(settings.user_svc_address)
     blocks = BlockServicer(BlockManager(work), pages)
     archival = ArchivalMemoryServicer(PassageManager(work, searcher, applier), pages)
-    contexts = ContextServicer(ContextManager(work, searcher))
+    contexts = ContextServicer(ContextManager(work, SqlAgentMemorySummaries(database), searcher))
     return Assembly(
         servicers=_registrations(blocks, archival, recall, contexts),
         verifier=TokenVerifier(JwksFromUserService(users), settings.jwt_issuer, settings.jwt_audience),

@@ -174,12 +174,16 @@ class MessageRepository(Shelf[RecallMessage], Protocol):
         ...
 
 
-class AgentMemoryRepository(Protocol):
-    """Numbers about an agent's memory."""
+class AgentMemorySummaries(Protocol):
+    """What is read of an agent's memory in every turn, outside of any transaction."""
 
-    async def summary(self, agent_id: uuid.UUID) -> AgentMemory:
+    async def summary(self, organization_id: uuid.UUID, agent_id: uuid.UUID) -> AgentMemory:
         """Which blocks, and how much of the rest."""
         ...
+
+
+class AgentMemoryRepository(Protocol):
+    """What is known of an agent whose memory this is."""
 
     async def is_forgotten(self, agent_id: uuid.UUID) -> bool:
         """Whether the agent was deleted: it gets no new memory."""

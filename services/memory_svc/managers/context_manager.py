@@ -21,7 +21,7 @@ from memory_svc.domain.rendering import (
     recalled_text,
 )
 from memory_svc.domain.search import MemoryKind, Scope, SearchPage, SearchResult
-from memory_svc.interfaces.repositories import AgentMemory
+from memory_svc.interfaces.repositories import AgentMemory, AgentMemorySummaries
 from memory_svc.interfaces.search import Searcher
 from memory_svc.interfaces.unit_of_work import UnitOfWork
 
@@ -69,8 +69,11 @@ class CompiledContext:
 class ContextManager:
     """Compiles contexts. Rendered blocks are kept by agent and checked against the blocks' revisions in every call."""
 
-    def __init__(self, work: UnitOfWork, searcher: Searcher, *, cache_size: int = 4096) -> None:
+    def __init__(
+        self, work: UnitOfWork, summaries: AgentMemorySummaries, searcher: Searcher, *, cache_size: int = 4096
+    ) -> None:
         self._work = work
+        self._summaries = summaries
         self._searcher = searcher
         self._cache_size = cache_size
         self._rendered: OrderedDict[tuple[uuid.UUID, uuid.UUID], tuple[_Versions, str]] = OrderedDict()
@@ -91,12 +94,12 @@ class ContextManager:
 
     async def _blocks(self, request: ContextRequest) -> tuple[AgentMemory, str]:
         key = (request.organization_id, request.agent_id)
+        memory = await self._summaries.summary(*key)
+        known = self._rendered.get(key)
+        if known is not None and known[0] == memory.blocks:
+            self._rendered.move_to_end(key)
+            return memory, known[1]
         async with self._work.begin(request.organization_id) as transaction:
-            memory = await transaction.agents.summary(request.agent_id)
-            known = self._rendered.get(key)
-            if known is not None and known[0] == memory.blocks:
-                self._rendered.move_to_end(key)
-                return memory, known[1]
             blocks = await transaction.blocks.of_agent(request.agent_id)
         # Read again with the text, so that what is kept belongs to exactly these revisions.
         versions = tuple((block.id, block.revision) for block in blocks)

@@ -1,5 +1,6 @@
 """Storage in PostgreSQL, the truth about memory."""
 
+from memory_svc.repositories.agents import SqlAgentMemorySummaries
 from memory_svc.repositories.unit_of_work import SqlUnitOfWork
 
-__all__ = ["SqlUnitOfWork"]
+__all__ = ["SqlAgentMemorySummaries", "SqlUnitOfWork"]

@@ -7,8 +7,37 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.database import Database
 from memory_svc.interfaces.repositories import AgentMemory
-from memory_svc.repositories.tables import agent_blocks, agent_memory, blocks, forgotten
+from memory_svc.repositories.tables import agent_memory, forgotten
+
+_SUMMARY = """
+SELECT counts.passage_count, counts.message_count, attached.id, attached.revision
+FROM (SELECT 1) AS always
+LEFT JOIN (
+    SELECT passage_count, message_count FROM agent_memory
+    WHERE organization_id = %(organization)s AND agent_id = %(agent)s
+) AS counts ON true
+LEFT JOIN (
+    SELECT blocks.id, blocks.revision, agent_blocks.position FROM agent_blocks
+    JOIN blocks ON blocks.id = agent_blocks.block_id
+    WHERE agent_blocks.organization_id = %(organization)s AND agent_blocks.agent_id = %(agent)s
+) AS attached ON true
+ORDER BY attached.position
+"""
+
+
+class SqlAgentMemorySummaries:
+    """Implements AgentMemorySummaries in one round trip: it is asked in every turn."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def summary(self, organization_id: uuid.UUID, agent_id: uuid.UUID) -> AgentMemory:
+        values = {"organization": organization_id, "agent": agent_id}
+        rows = await self._database.read(organization_id, _SUMMARY, values)
+        versions = tuple((row["id"], row["revision"]) for row in rows if row["id"] is not None)
+        return AgentMemory(versions, rows[0]["passage_count"] or 0, rows[0]["message_count"] or 0)
 
 
 class SqlAgentMemory:
@@ -17,26 +46,6 @@ class SqlAgentMemory:
     def __init__(self, session: AsyncSession, organization_id: uuid.UUID) -> None:
         self._session = session
         self._organization_id = organization_id
-
-    async def summary(self, agent_id: uuid.UUID) -> AgentMemory:
-        # One statement: this is read in every turn.
-        counts = (
-            sa.select(agent_memory.c.passage_count, agent_memory.c.message_count)
-            .where(agent_memory.c.organization_id == self._organization_id, agent_memory.c.agent_id == agent_id)
-            .subquery()
-        )
-        attached = (
-            sa.select(blocks.c.id, blocks.c.revision, agent_blocks.c.position)
-            .join(agent_blocks, agent_blocks.c.block_id == blocks.c.id)
-            .where(agent_blocks.c.organization_id == self._organization_id, agent_blocks.c.agent_id == agent_id)
-            .subquery()
-        )
-        always = sa.select(sa.literal(1).label("one")).subquery()
-        joined = always.outerjoin(counts, sa.true()).outerjoin(attached, sa.true())
-        query = sa.select(counts.c.passage_count, counts.c.message_count, attached.c.id, attached.c.revision)
-        rows = (await self._session.execute(query.select_from(joined).order_by(attached.c.position))).all()
-        versions = tuple((row.id, row.revision) for row in rows if row.id is not None)
-        return AgentMemory(versions, rows[0].passage_count or 0, rows[0].message_count or 0)
 
     async def is_forgotten(self, agent_id: uuid.UUID) -> bool:
         return bool(await forgotten_among(self._session, self._organization_id, [agent_id]))
