@@ -21,7 +21,8 @@ SERVICES = ("user_svc", "tool_svc", "memory_svc", "agent_svc")
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "PYTHONPATH")
 # Only agent_svc speaks to model providers.
 _AGENT_ONLY = (
-    *("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "HEARTH_OPENAI_BASE_URL", "HEARTH_DEFAULT_MODEL"),
+    *("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "HEARTH_DEFAULT_MODEL"),
+    *("HEARTH_OPENAI_BASE_URL", "HEARTH_ANTHROPIC_BASE_URL"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
 )
 # Stopped from the highest down: first the door, then who calls, then who is called.
@@ -135,8 +136,9 @@ class Catalogue:
 
     def _passed_on(self) -> dict[str, str]:
         passed = {key: self._environment[key] for key in _PASSED_ON if key in self._environment}
-        # Fewer heaps: an idle service keeps tens of megabytes less.
-        return {"MALLOC_ARENA_MAX": "2", "PYTHONUNBUFFERED": "1", **passed}
+        # Fewer heaps: an idle service keeps tens of megabytes less. And gRPC's own notes would break the lines of JSON.
+        defaults = {"MALLOC_ARENA_MAX": "2", "PYTHONUNBUFFERED": "1", "GRPC_VERBOSITY": "ERROR"}
+        return {**defaults, **passed}
 
     def _migration(self, service: str) -> Callable[[], Awaitable[None]]:
         return lambda: self._migrate(service)

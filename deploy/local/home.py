@@ -50,7 +50,9 @@ class Home:
         return self.state / "runner.json"
 
     def create(self) -> None:
-        """Makes the folders. Raises PermissionError when the home belongs to another user."""
+        """Makes the folders. Raises PermissionError when the home belongs to another user: root too would leave files there that its owner cannot read."""
+        if self.root.exists() and self.root.stat().st_uid != os.geteuid():
+            raise PermissionError(f"{self.root} is owned by user id {self.root.stat().st_uid}, this is {os.geteuid()}")
         for folder, mode in ((self.root, 0o711), (self.state, 0o711), (self.logs, 0o700), (self.credentials, 0o700)):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(mode)
