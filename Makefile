@@ -39,7 +39,7 @@ test: check browser ## Run check and every other test, on the full real stack
 CHECKS := check-format check-lint check-types check-imports check-protos check-generated check-unit
 .PHONY: check $(CHECKS)
 check: $(INSTALLED) ## Run what needs no stack: format, lint, types, import contracts, protos, generated code, unit tests
-	@$(MAKE) --no-print-directory --output-sync=target -j2 $(CHECKS)
+	@$(MAKE) --no-print-directory --output-sync=target --keep-going -j2 $(CHECKS)
 
 check-format: $(INSTALLED)
 	$(BIN)/ruff format --check --quiet .
