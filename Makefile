@@ -79,7 +79,7 @@ $(INSTALLED):
 	@if [ -z "$(PYTHON)" ]; then echo "Hearth needs Python 3.11 or newer" >&2; exit 1; fi
 	@echo "Installing into $(VENV) (once per requirements.lock)"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@rm -f $(VENV)/.installed-*
 	@touch $@
