@@ -21,6 +21,8 @@ from deploy.local.ports import bindable, free_ports
 from deploy.local.processes import end, started
 from deploy.local.supervisor import StartError, Supervisor
 
+# Names the process with which the stack ends; set by Stack.
+OWNER = "HEARTH_RUNNER_OWNER"
 _FRONT_DOOR_TIMEOUT_S = 60.0
 
 
@@ -44,6 +46,9 @@ class Runner:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._asked_to_stop, stop)
+        owner = self._environment.get(OWNER)
+        if owner is not None:
+            self._watch(int(owner), stop)
         self._changed()
         starting = asyncio.create_task(self._start())
         stopping = asyncio.create_task(stop.wait())
@@ -62,6 +67,22 @@ class Runner:
             print(f"\nHearth did not start: {self._failure}", flush=True)
         await self._stop()
         return 1 if self._failure else 0
+
+    def _watch(self, owner: int, stop: asyncio.Event) -> None:
+        """Stops when the program that started this stack has ended, however that was."""
+        try:
+            descriptor = os.pidfd_open(owner)
+        except ProcessLookupError:
+            stop.set()
+            return
+        loop = asyncio.get_running_loop()
+
+        def ended() -> None:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+            stop.set()
+
+        loop.add_reader(descriptor, ended)
 
     async def _start(self) -> None:
         self._credentials.ensure()

@@ -19,7 +19,7 @@ from deploy.local.nats import url as nats_url
 from deploy.local.ports import free_ports
 from deploy.local.postgres import DATABASES
 from deploy.local.processes import alive, end, family
-from deploy.local.runner import end_leftovers
+from deploy.local.runner import OWNER, end_leftovers
 
 _POLL_S = 0.02
 _ENDING = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT, signal.SIGSEGV}
@@ -32,7 +32,7 @@ class StackError(Exception):
 
 
 class Stack:
-    """One stack in a home of its own; every process is a real one."""
+    """One stack in a home of its own; every process is a real one. It ends with the program, however that ends."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Stack:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_INHERITED)}
         environment |= {"HEARTH_HOST": "127.0.0.1", **self._env}
         environment |= {"HEARTH_HOME": str(self._home.root), "HEARTH_PORT": str(self._port)}
-        environment["HEARTH_ONLY"] = ",".join(self._only)
+        environment |= {"HEARTH_ONLY": ",".join(self._only), OWNER: str(os.getpid())}
         log = self._home.logs / "runner.log"
         with log.open("wb") as output:
             self._runner = subprocess.Popen(

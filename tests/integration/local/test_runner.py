@@ -165,6 +165,21 @@ def test_children_do_not_outlive_a_killed_runner(home: Path) -> None:
         stack.wait_ready()
 
 
+def test_a_stack_ends_with_its_program(home: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from deploy.local import Stack\n"
+        "Stack(Path(sys.argv[1]), only=('nats',)).start(); print('up', flush=True); time.sleep(60)"
+    )
+    program = subprocess.Popen([sys.executable, "-c", code, str(home)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "up\n"
+    nats_server = record(home)["nats"]
+    program.kill()
+    program.communicate()
+    until(lambda: not alive(nats_server["pid"], nats_server["started"]))
+    until(lambda: json.loads((home / "state" / "runner.json").read_text())["state"] == "stopped")
+
+
 def test_down_ends_what_a_killed_runner_left_but_nobody_elses_process(home: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
     try:
