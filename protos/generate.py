@@ -14,6 +14,7 @@ from pathlib import Path
 import error_reasons
 import grpc_tools
 from google.protobuf import descriptor_pb2
+from google.rpc import error_details_pb2
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent
@@ -61,7 +62,11 @@ def generate(target: Path) -> str:
     services = [name for name in files if name.endswith("_service.proto")]
     run("--grpc_python_out", python, includes, services)
     run("--mypy_grpc_out=quiet", python, includes, services)
-    run(f"--include_imports --descriptor_set_out={target / 'descriptors.binpb'}", None, includes, files)
+    # Envoy turns what an error carries into JSON, so it must know those messages too.
+    googleapis = Path(error_details_pb2.__file__).parents[2]
+    errors = ["google/rpc/status.proto", "google/rpc/error_details.proto"]
+    described_set = f"--include_imports --descriptor_set_out={target / 'descriptors.binpb'}"
+    run(described_set, None, [*includes, f"-I{googleapis}"], [*files, *errors])
     with tempfile.NamedTemporaryFile() as described:
         run(f"--include_source_info --descriptor_set_out={described.name}", None, includes, [error_reasons.FILE])
         return error_reasons.render(descriptor_pb2.FileDescriptorSet.FromString(Path(described.name).read_bytes()))

@@ -56,8 +56,9 @@ async def test_curl_without_a_token_is_refused(stack: Stack) -> None:
 
 
 async def test_an_unknown_id_is_404(stack: Stack, api: Api) -> None:
-    status, _ = await post(stack, "hearth.agent.v1.RunService/GetRun", {"run_id": "run_0"}, api.token)
+    status, body = await post(stack, "hearth.agent.v1.RunService/GetRun", {"run_id": "run_0"}, api.token)
     assert status == 404
+    assert "RESOURCE_NOT_FOUND" in body
 
 
 @pytest.mark.parametrize("body", ["{", '{"name": 7}', "[]", "null", '{"nope": "x"}'])
