@@ -39,6 +39,11 @@ class Feed:
             self.stale = True
         self._ready.set()
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._frames
+
     def mark_stale(self) -> None:
         """Frames may have been lost."""
         self.stale = True

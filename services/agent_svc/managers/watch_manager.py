@@ -44,11 +44,14 @@ class WatchManager:
             self._hub.detach(conversation_id, feed)
 
     def started(self, feed: Feed, run: Run) -> AsyncGenerator[list[Frame], None]:
-        """A run that was started after the feed was attached: all of it comes live."""
+        """A run that was started after the feed was attached: all of it comes live.
+
+        Unless nothing waits in the feed: then it was started before, under the same request id, and the table has it.
+        """
         watcher = Watcher(
             self._log, self._hub, run.organization_id, run.conversation_id, run.id, after_seq=run.first_seq - 1
         )
-        return watcher.batches(feed, from_table=False)
+        return watcher.batches(feed, from_table=feed.empty)
 
     @asynccontextmanager
     async def run(self, organization_id: UUID, run_id: UUID, after_seq: int | None) -> AsyncGenerator[Following, None]:

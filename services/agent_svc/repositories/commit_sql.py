@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from agent_svc.domain.history import message_tokens
 from agent_svc.domain.log import Commit, Ending
 from agent_svc.repositories.message_content import encode_content
+from agent_svc.repositories.prepared import Prepared
+
+# Statements by their text: a turn's steps have few shapes, each connection prepares each of them once.
+_KNOWN: dict[str, Prepared] = {}
+_numbers = itertools.count()
+_MAX_KNOWN = 500
 
 
-def commit_statement(commit: Commit) -> tuple[str, dict[str, Any]]:
+def commit_statement(commit: Commit) -> tuple[Prepared, dict[str, Any]]:
     """The statement and its values (without the organization). It returns (head_seq, open_runs), or no row if fenced."""
     values: dict[str, Any] = {
         "conversation": commit.lease.conversation_id,
@@ -29,7 +36,14 @@ def commit_statement(commit: Commit) -> tuple[str, dict[str, Any]]:
     run = _run(commit, values)
     if run:
         parts.append(run)
-    return f"WITH {', '.join(parts)} SELECT head_seq, open_runs FROM conv", values
+    text = f"WITH {', '.join(parts)} SELECT head_seq, open_runs FROM conv"
+    known = _KNOWN.get(text)
+    if known is None:
+        keep = len(_KNOWN) < _MAX_KNOWN
+        known = Prepared(f"commit_{next(_numbers)}", text, keep=keep)
+        if keep:
+            _KNOWN[text] = known
+    return known, values
 
 
 def _conversation(commit: Commit, values: dict[str, Any]) -> str:

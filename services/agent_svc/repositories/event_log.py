@@ -24,14 +24,14 @@ class PostgresEventLog:
         self._pool = pool
 
     async def head(self, organization_id: UUID, conversation_id: UUID) -> LogHead:
-        (rows, *_) = await self._pool.tenant(organization_id, sql.HEAD, {"conversation": conversation_id})
+        (rows, *_) = await self._pool.tenant(organization_id, [sql.HEAD], {"conversation": conversation_id})
         return _head(rows, conversation_id)
 
     async def events(
         self, organization_id: UUID, conversation_id: UUID, after_seq: int, limit: int
     ) -> tuple[LogHead, list[EventFrame]]:
         values = {"conversation": conversation_id, "after": after_seq, "limit": limit}
-        head, rows = await self._pool.tenant(organization_id, sql.HEAD + sql.EVENTS, values)
+        head, rows = await self._pool.tenant(organization_id, [sql.HEAD, sql.EVENTS], values)
         frames = [EventFrame(seq, run_id, epoch, EventType(kind), body) for seq, run_id, epoch, kind, body in rows]
         return _head(head, conversation_id), frames
 
@@ -44,7 +44,7 @@ class PostgresIndexLog:
 
     async def unindexed(self, organization_id: UUID, conversation_ids: Sequence[UUID]) -> Sequence[Unindexed]:
         values = {"conversations": list(conversation_ids), "limit": _INDEX_BATCH}
-        (rows,) = await self._pool.tenant(organization_id, sql.UNINDEXED, values)
+        (rows,) = await self._pool.tenant(organization_id, [sql.UNINDEXED], values)
         return [_unindexed(list(group)) for _, group in groupby(rows, key=lambda row: row[0])]
 
     async def mark_indexed(self, organization_id: UUID, indexed: Sequence[Unindexed]) -> None:
@@ -52,7 +52,7 @@ class PostgresIndexLog:
             "conversations": [one.conversation_id for one in indexed],
             "seqs": [one.through_seq for one in indexed],
         }
-        await self._pool.tenant(organization_id, sql.MARK_INDEXED, values)
+        await self._pool.tenant(organization_id, [sql.MARK_INDEXED, sql.FORGET_DONE], values)
 
 
 def _unindexed(rows: list[Row]) -> Unindexed:

@@ -7,13 +7,16 @@ conversation, so what hangs on it never waits for another lock in another order.
 from __future__ import annotations
 
 from agent_svc.repositories.message_content import RUN_COLUMNS
+from agent_svc.repositories.prepared import Prepared
 
 LEASE_S = 6
 # How long a dispatch that a sweep has taken is put off for the others.
 PUT_OFF_S = 4
 MAX_HISTORY_MESSAGES = 600
 
-START = """
+START = Prepared(
+    "start",
+    """
 WITH conv AS (
     UPDATE conversations SET head_seq = head_seq + 2, message_seq = head_seq + 2, open_runs = open_runs + 1,
         update_time = %(now)s
@@ -41,45 +44,63 @@ WITH conv AS (
     ON CONFLICT (conversation_id) DO UPDATE SET due_time = LEAST(dispatches.due_time, EXCLUDED.due_time)
 )
 SELECT head_seq, agent_id FROM conv
-"""
+""",
+)
 
 # Why a start changed nothing: no such conversation, the request id is taken, or it is busy.
-START_REFUSED = f"""
-SELECT EXISTS (SELECT FROM conversations WHERE id = %(conversation)s AND organization_id = %(organization)s);
+KNOWN = Prepared(
+    "known",
+    """
+SELECT EXISTS (SELECT FROM conversations WHERE id = %(conversation)s AND organization_id = %(organization)s)
+""",
+)
+EARLIER = Prepared(
+    "earlier",
+    f"""
 SELECT {RUN_COLUMNS}, body_hash FROM runs WHERE organization_id = %(organization)s
     AND conversation_id = %(conversation)s AND request_id = %(request)s::uuid
-"""
+""",
+)
 
-ACQUIRE = f"""
+ACQUIRE = Prepared(
+    "acquire",
+    f"""
 UPDATE conversations SET lease_epoch = lease_epoch + 1, lease_owner = %(owner)s,
     lease_expire_time = now() + interval '{LEASE_S} seconds'
 WHERE id = %(conversation)s AND organization_id = %(organization)s AND open_runs > 0
     AND (lease_owner IS NULL OR lease_expire_time < now())
 RETURNING lease_epoch;
-"""
+""",
+)
 
-KEEP = f"""
+KEEP = Prepared(
+    "keep",
+    f"""
 UPDATE conversations SET lease_expire_time = now() + interval '{LEASE_S} seconds'
 WHERE id = %(conversation)s AND organization_id = %(organization)s AND lease_epoch = %(epoch)s
 RETURNING lease_epoch;
-"""
+""",
+)
 
 _RUN_COLUMNS_OF_RUN = ", ".join(f"run.{column.strip()}" for column in RUN_COLUMNS.split(","))
 
-# A fresh snapshot: this statement begins after the conversation's row is locked. `mine` says that the lease is.
-TAKE_RUN = f"""
-WITH picked AS (
-    SELECT runs.id FROM conversations JOIN runs ON runs.conversation_id = conversations.id
-        AND runs.run_seq >= conversations.active_run_seq AND runs.state IN (1, 2)
-    WHERE conversations.id = %(conversation)s AND {{mine}}
-    ORDER BY runs.run_seq LIMIT 1
-), run AS (
+# A fresh snapshot: this statement begins after the conversation's row is locked. `mine` says that the lease is. The scalar
+# subqueries are evaluated once whatever the planner believes: a join here may read all runs for each run.
+_TAKE_RUN = f"""
+WITH run AS (
     UPDATE runs SET state = 2, claims = claims + 1, attempt = CASE WHEN claims = 0 THEN 1 ELSE attempt + 1 END,
         start_time = COALESCE(start_time, %(now)s), next_message_id = COALESCE(next_message_id, %(message)s)
-    FROM picked WHERE runs.id = picked.id RETURNING runs.*
+    WHERE id = (
+        SELECT waiting.id FROM runs AS waiting WHERE waiting.conversation_id = %(conversation)s
+            AND waiting.run_seq >= (
+                SELECT active_run_seq FROM conversations WHERE id = %(conversation)s AND {{mine}}
+            )
+            AND waiting.state IN (1, 2)
+        ORDER BY waiting.run_seq LIMIT 1
+    ) RETURNING runs.*
 ), conv AS (
-    UPDATE conversations SET head_seq = head_seq + 1, active_run_seq = run.run_seq FROM run
-    WHERE conversations.id = %(conversation)s RETURNING conversations.head_seq, conversations.lease_epoch
+    UPDATE conversations SET head_seq = head_seq + 1, active_run_seq = (SELECT run_seq FROM run)
+    WHERE id = %(conversation)s AND EXISTS (SELECT FROM run) RETURNING head_seq, lease_epoch
 ), event AS (
     INSERT INTO events (conversation_id, seq, organization_id, run_id, epoch, type, body)
     SELECT %(conversation)s, conv.head_seq, %(organization)s, run.id, conv.lease_epoch, %(started_type)s, %(started)s
@@ -90,19 +111,27 @@ SELECT {_RUN_COLUMNS_OF_RUN}, run.user_subject, run.claims, run.attempt, run.nex
 FROM run, conv;
 """
 
-HISTORY = f"""
+TAKE_AFTER_ACQUIRE = Prepared("take_after_acquire", _TAKE_RUN.format(mine="lease_owner = %(owner)s"))
+TAKE_WHILE_HELD = Prepared("take_while_held", _TAKE_RUN.format(mine="lease_epoch = %(epoch)s"))
+
+HISTORY = Prepared(
+    "history",
+    f"""
 SELECT seq, id, run_id, run_seq, role, content::text, create_time, newer FROM (
     SELECT *, sum(tokens) OVER (ORDER BY seq DESC) - tokens AS newer FROM (
         SELECT * FROM messages WHERE conversation_id = %(conversation)s AND seq > %(after)s
         ORDER BY seq DESC LIMIT {MAX_HISTORY_MESSAGES}
     ) AS newest
 ) AS summed WHERE newer < %(history_tokens)s ORDER BY seq
-"""
+""",
+)
 
-LEDGER = "SELECT tool_call_id, outcome, repeatable FROM tool_calls WHERE run_id = %(run)s"
+LEDGER = Prepared("ledger", "SELECT tool_call_id, outcome, repeatable FROM tool_calls WHERE run_id = %(run)s")
 
 # Locks rows in the order of their ids, as everything that locks several does.
-RENEW = f"""
+RENEW = Prepared(
+    "renew",
+    f"""
 WITH held AS (
     SELECT conversations.id FROM unnest(%(conversations)s::uuid[], %(epochs)s::bigint[]) AS lease (id, epoch)
     JOIN conversations ON conversations.id = lease.id AND conversations.lease_epoch = lease.epoch
@@ -110,38 +139,55 @@ WITH held AS (
 )
 UPDATE conversations SET lease_expire_time = now() + interval '{LEASE_S} seconds'
 FROM held WHERE conversations.id = held.id AND conversations.organization_id = %(organization)s
-RETURNING conversations.id;
+RETURNING conversations.id
+""",
+)
+PUT_OFF = Prepared(
+    "put_off",
+    f"""
 UPDATE dispatches SET due_time = now() + interval '{LEASE_S} seconds'
 FROM conversations JOIN unnest(%(conversations)s::uuid[], %(epochs)s::bigint[]) AS lease (id, epoch)
     ON conversations.id = lease.id AND conversations.lease_epoch = lease.epoch
 WHERE dispatches.conversation_id = conversations.id
-"""
+""",
+)
 
 # Whoever could not take a held lease makes sure that it is tried again as soon as it expires.
-DEFER = """
+DEFER = Prepared(
+    "defer",
+    """
 UPDATE dispatches SET due_time = conversations.lease_expire_time FROM conversations
 WHERE dispatches.conversation_id = %(conversation)s AND conversations.id = %(conversation)s
     AND conversations.lease_owner IS NOT NULL AND conversations.lease_expire_time > now()
-"""
+""",
+)
 
-RELEASE = """
+RELEASE = Prepared(
+    "release",
+    """
 WITH conv AS (
     UPDATE conversations SET lease_owner = NULL, lease_expire_time = NULL, lease_epoch = lease_epoch + 1
     WHERE id = %(conversation)s AND organization_id = %(organization)s AND lease_epoch = %(epoch)s RETURNING id
 )
 UPDATE dispatches SET due_time = now() FROM conv WHERE dispatches.conversation_id = conv.id
-"""
+""",
+)
 
 # Locks the conversation first; what follows sees everything committed before.
-LOCK_OF_RUN = """
+LOCK_OF_RUN = Prepared(
+    "lock_of_run",
+    """
 SELECT conversations.id FROM conversations WHERE id = (
     SELECT conversation_id FROM runs WHERE id = %(run)s AND organization_id = %(organization)s
 ) AND organization_id = %(organization)s FOR UPDATE;
-"""
+""",
+)
 
-RUN = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = %(run)s AND organization_id = %(organization)s"
+RUN = Prepared("run", f"SELECT {RUN_COLUMNS} FROM runs WHERE id = %(run)s AND organization_id = %(organization)s")
 
-CANCEL = f"""
+CANCEL = Prepared(
+    "cancel",
+    f"""
 WITH before AS (
     SELECT lease_owner, active_run_seq FROM conversations WHERE id = %(conversation)s
 ), run AS (
@@ -165,15 +211,21 @@ WITH before AS (
 SELECT {_RUN_COLUMNS_OF_RUN}, conv.head_seq, conv.lease_epoch, conv.open_runs,
     CASE WHEN before.active_run_seq = run.run_seq THEN before.lease_owner END
 FROM run, conv, before
-"""
+""",
+)
 
-OPEN_RUNS = """
+OPEN_RUNS = Prepared(
+    "open_runs",
+    """
 SELECT id FROM runs WHERE organization_id = %(organization)s AND conversation_id = %(conversation)s AND state IN (1, 2, 3)
     AND run_seq >= (SELECT active_run_seq FROM conversations WHERE id = %(conversation)s)
 ORDER BY run_seq
-"""
+""",
+)
 
-DUE = f"""
+DUE = Prepared(
+    "due",
+    f"""
 WITH due AS (
     SELECT conversation_id FROM dispatches WHERE due_time <= now() ORDER BY due_time LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
@@ -181,22 +233,31 @@ WITH due AS (
 UPDATE dispatches SET due_time = now() + (random() * 2 + {PUT_OFF_S}) * interval '1 second'
 FROM due WHERE dispatches.conversation_id = due.conversation_id
 RETURNING dispatches.organization_id, dispatches.conversation_id
-"""
+""",
+)
 
-HEAD = """
+HEAD = Prepared(
+    "head",
+    """
 SELECT head_seq, CASE WHEN lease_expire_time > now() THEN lease_owner END, (
     SELECT runs.id FROM runs WHERE runs.conversation_id = conversations.id AND runs.run_seq = conversations.active_run_seq
         AND runs.state = 2 AND conversations.lease_owner IS NOT NULL
 ) FROM conversations
 WHERE id = %(conversation)s AND organization_id = %(organization)s;
-"""
+""",
+)
 
-EVENTS = """
+EVENTS = Prepared(
+    "events",
+    """
 SELECT seq, run_id, epoch, type, body FROM events
 WHERE conversation_id = %(conversation)s AND organization_id = %(organization)s AND seq > %(after)s ORDER BY seq LIMIT %(limit)s
-"""
+""",
+)
 
-UNINDEXED = """
+UNINDEXED = Prepared(
+    "unindexed",
+    """
 SELECT conversations.id, conversations.agent_id, conversations.message_seq, new.*
 FROM conversations LEFT JOIN LATERAL (
     SELECT messages.seq, messages.id, messages.run_id, messages.run_seq, messages.role, messages.content::text,
@@ -206,14 +267,23 @@ FROM conversations LEFT JOIN LATERAL (
 ) AS new ON true
 WHERE conversations.id = ANY(%(conversations)s) AND conversations.organization_id = %(organization)s
 ORDER BY conversations.id, new.seq
-"""
+""",
+)
 
-MARK_INDEXED = """
+MARK_INDEXED = Prepared(
+    "mark_indexed",
+    """
 UPDATE conversations SET indexed_seq = GREATEST(conversations.indexed_seq, done.seq)
 FROM (SELECT conversations.id, given.seq FROM unnest(%(conversations)s::uuid[], %(seqs)s::bigint[]) AS given (id, seq)
     JOIN conversations ON conversations.id = given.id ORDER BY conversations.id FOR UPDATE OF conversations) AS done
-WHERE conversations.id = done.id AND conversations.organization_id = %(organization)s;
+WHERE conversations.id = done.id AND conversations.organization_id = %(organization)s
+""",
+)
+FORGET_DONE = Prepared(
+    "forget_done",
+    """
 DELETE FROM dispatches USING conversations WHERE dispatches.conversation_id = ANY(%(conversations)s)
     AND conversations.id = dispatches.conversation_id AND conversations.open_runs = 0
     AND conversations.indexed_seq >= conversations.message_seq
-"""
+""",
+)

@@ -35,8 +35,6 @@ from agent_svc.repositories.message_content import RUN_WIDTH, encode_content, me
 from chassis import ids
 from chassis.errors import FailedPrecondition
 
-_TAKE_AFTER_ACQUIRE = sql.TAKE_RUN.format(mine="conversations.lease_owner = %(owner)s")
-_TAKE_WHILE_HELD = sql.TAKE_RUN.format(mine="conversations.lease_epoch = %(epoch)s")
 _REFUSED = FailedPrecondition("the conversation has a run that is not finished", reason="CONVERSATION_BUSY")
 
 
@@ -49,7 +47,7 @@ class PostgresRunLog:
     async def start(self, new: NewRun) -> Run:
         values = _start_values(new)
         try:
-            rows = (await self._pool.tenant(new.organization_id, sql.START, values))[0]
+            rows = (await self._pool.tenant(new.organization_id, [sql.START], values))[0]
         except psycopg.errors.UniqueViolation:
             # The same request id at the same time: the other one won.
             rows = []
@@ -68,7 +66,7 @@ class PostgresRunLog:
         )
 
     async def _why_refused(self, new: NewRun, values: Mapping[str, Any]) -> Exception:
-        known, earlier = await self._pool.tenant(new.organization_id, sql.START_REFUSED, values)
+        known, earlier = await self._pool.tenant(new.organization_id, [sql.KNOWN, sql.EARLIER], values)
         if not known[0][0]:
             return ids.absent("conv", new.conversation_id)
         if earlier:
@@ -79,7 +77,7 @@ class PostgresRunLog:
         # Of this claim alone, so that a second one by the same worker finds the lease held.
         owner = f"{ask.owner} {ids.new().hex}"
         values = _turn_values(dispatch.conversation_id, ask) | {"owner": owner}
-        statements = sql.ACQUIRE + _TAKE_AFTER_ACQUIRE + sql.HISTORY
+        statements = [sql.ACQUIRE, sql.TAKE_AFTER_ACQUIRE, sql.HISTORY]
         acquired, taken, history = await self._pool.tenant(dispatch.organization_id, statements, values)
         if not acquired:
             return None
@@ -88,11 +86,11 @@ class PostgresRunLog:
 
     async def defer(self, dispatch: Dispatch) -> None:
         values = {"conversation": dispatch.conversation_id}
-        await self._pool.tenant(dispatch.organization_id, sql.DEFER, values)
+        await self._pool.tenant(dispatch.organization_id, [sql.DEFER], values)
 
     async def next_turn(self, lease: Lease, ask: TurnAsk) -> Turn | None:
         values = _turn_values(lease.conversation_id, ask) | {"epoch": lease.epoch}
-        statements = sql.KEEP + _TAKE_WHILE_HELD + sql.HISTORY
+        statements = [sql.KEEP, sql.TAKE_WHILE_HELD, sql.HISTORY]
         held, taken, history = await self._pool.tenant(lease.organization_id, statements, values)
         if not held:
             raise Fenced
@@ -100,19 +98,19 @@ class PostgresRunLog:
 
     async def history(self, lease: Lease, history_tokens: int) -> tuple[Message, ...]:
         values = {"conversation": lease.conversation_id, "history_tokens": history_tokens, "after": 0}
-        (rows,) = await self._pool.tenant(lease.organization_id, sql.HISTORY, values)
+        (rows,) = await self._pool.tenant(lease.organization_id, [sql.HISTORY], values)
         return tuple(message_from_row(row[:7]) for row in rows)
 
     async def commit(self, commit: Commit) -> Committed:
         statement, values = commit_statement(commit)
-        (rows,) = await self._pool.tenant(commit.lease.organization_id, statement, values)
+        (rows,) = await self._pool.tenant(commit.lease.organization_id, [statement], values)
         if not rows:
             raise Fenced
         return Committed(*rows[0])
 
     async def release(self, lease: Lease) -> None:
         values = {"conversation": lease.conversation_id, "epoch": lease.epoch}
-        await self._pool.tenant(lease.organization_id, sql.RELEASE, values)
+        await self._pool.tenant(lease.organization_id, [sql.RELEASE], values)
 
     async def renew(self, leases: Sequence[Lease]) -> set[UUID]:
         """All of an organization's at once; locks rows in the order of their ids."""
@@ -125,14 +123,14 @@ class PostgresRunLog:
                 "conversations": [lease.conversation_id for lease in group],
                 "epochs": [lease.epoch for lease in group],
             }
-            renewed, _ = await self._pool.tenant(organization_id, sql.RENEW, values)
+            renewed, _ = await self._pool.tenant(organization_id, [sql.RENEW, sql.PUT_OFF], values)
             held.update(row[0] for row in renewed)
         return held
 
     async def cancel(self, organization_id: UUID, run_id: UUID, now: datetime, event: CancelEvent) -> CancelledRun:
         """Reads the run to encode its final usage, then compares and sets: a step written in between begins it again."""
         while True:
-            (rows,) = await self._pool.tenant(organization_id, sql.RUN, {"run": run_id})
+            (rows,) = await self._pool.tenant(organization_id, [sql.RUN], {"run": run_id})
             if not rows:
                 raise ids.absent("run", run_id)
             run = run_from_row(rows[0])
@@ -147,16 +145,16 @@ class PostgresRunLog:
                 "type": int(body.type),
                 "body": body.body,
             }
-            _, done = await self._pool.tenant(organization_id, sql.LOCK_OF_RUN + sql.CANCEL, values)
+            _, done = await self._pool.tenant(organization_id, [sql.LOCK_OF_RUN, sql.CANCEL], values)
             if done:
                 return _cancelled(done[0], body.body)
 
     async def open_runs(self, organization_id: UUID, conversation_id: UUID) -> Sequence[UUID]:
-        (rows,) = await self._pool.tenant(organization_id, sql.OPEN_RUNS, {"conversation": conversation_id})
+        (rows,) = await self._pool.tenant(organization_id, [sql.OPEN_RUNS], {"conversation": conversation_id})
         return [row[0] for row in rows]
 
     async def due(self, limit: int) -> Sequence[Dispatch]:
-        (rows,) = await self._pool.run(sql.DUE, {"limit": limit})
+        (rows,) = await self._pool.run([sql.DUE], {"limit": limit})
         return [Dispatch(organization_id, conversation_id) for organization_id, conversation_id in rows]
 
     async def _turn(self, lease: Lease, ask: TurnAsk, taken: list[Row], history: list[Row]) -> Turn | None:
@@ -182,7 +180,7 @@ class PostgresRunLog:
         )
 
     async def _ledger(self, run: Run) -> dict[str, LedgerEntry]:
-        (rows,) = await self._pool.tenant(run.organization_id, sql.LEDGER, {"run": run.id})
+        (rows,) = await self._pool.tenant(run.organization_id, [sql.LEDGER], {"run": run.id})
         return {row[0]: LedgerEntry(row[0], ToolCallOutcome(row[1]), row[2]) for row in rows}
 
 

@@ -42,11 +42,17 @@ class RunServicer(RunServiceServicer):
         conversation_id = await self._runs.conversation_of(caller, _target(request.start))
         async with self._watching.feed(conversation_id) as feed:
             run = await self._start(caller, request.start)
-            yield pb.SendMessageResponse(run=run_to_proto(run))
             writer = FrameWriter(run.organization_id, run.conversation_id)
+            # Its first events wait in the feed already, so the first response carries the run and them; a run that was
+            # started before with the same request id may have nothing to say for a while.
             async with aclosing(self._watching.started(feed, run)) as batches:
+                first = run_to_proto(run)
+                if feed.empty:
+                    yield pb.SendMessageResponse(run=first)
+                    first = None
                 async for batch in batches:
-                    yield pb.SendMessageResponse(frames=_frames(writer, batch))
+                    yield pb.SendMessageResponse(run=first, frames=_frames(writer, batch))
+                    first = None
 
     async def _start(self, caller: Identity, request: pb.StartRunRequest) -> Run:
         key, body_hash = _request_hash(request)

@@ -66,6 +66,15 @@ class Replica:
         """StartRun in the agent's default conversation."""
         return await self.core.runs.start(self.caller, Target(agent_id=agent.id), text, policy, None, b"")
 
+    async def send(self, agent: Agent, text: str, timeout_s: float = 30.0) -> list[Frame]:
+        """SendMessage: all frames of a new run, followed from before it began."""
+        frames: list[Frame] = []
+        async with asyncio.timeout(timeout_s), self.core.watching.feed(agent.default_conversation_id) as feed:
+            run = await self.start(agent, text)
+            async for batch in self.core.watching.started(feed, run):
+                frames += batch
+        return frames
+
     async def follow(self, run: Run, after_seq: int = 0, timeout_s: float = 30.0) -> list[Frame]:
         """All frames of a run to its terminal event."""
         frames: list[Frame] = []

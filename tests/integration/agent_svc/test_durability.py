@@ -17,6 +17,7 @@ from agent_svc.domain.conversation import Message, MessageRole
 from agent_svc.domain.event import EventType, MessageCompleted, RunStarted
 from agent_svc.domain.log import Commit, Dispatch, Entry, Fenced, TurnAsk
 from agent_svc.domain.run import Run, RunState, RunStopReason
+from agent_svc.repositories.prepared import Prepared
 from agent_svc.servicers.event_codec import ProtobufEventCodec
 from chassis.errors import FailedPrecondition, NotFound
 from tests.fakes.model_script import ScriptedCall, Step
@@ -143,14 +144,19 @@ async def test_an_interrupted_call_of_a_repeatable_tool_is_repeated(
         assert ("tool", "seen") in await first.messages(agent.default_conversation_id)
 
 
+_EXPIRE = Prepared(
+    "test_expire",
+    "UPDATE conversations SET lease_expire_time = now() - interval '1 second', lease_epoch = lease_epoch + 1 "
+    "WHERE id = %(conversation)s",
+)
+_MAKE_DUE = Prepared("test_make_due", "UPDATE dispatches SET due_time = now() WHERE conversation_id = %(conversation)s")
+_DISPATCHES = Prepared("test_dispatches", "SELECT 1 FROM dispatches")
+
+
 async def lose_lease(replica: Replica, run: Run) -> None:
     """As if the worker had been dead for six seconds: its lease has expired, and it does not know."""
-    await replica.pool.tenant(
-        run.organization_id,
-        "UPDATE conversations SET lease_expire_time = now() - interval '1 second', lease_epoch = lease_epoch + 1 "
-        "WHERE id = %(conversation)s; UPDATE dispatches SET due_time = now() WHERE conversation_id = %(conversation)s",
-        {"conversation": run.conversation_id},
-    )
+    values = {"conversation": run.conversation_id}
+    await replica.pool.tenant(run.organization_id, [_EXPIRE, _MAKE_DUE], values)
 
 
 async def test_a_zombie_writes_nothing(addresses: Addresses) -> None:
@@ -322,7 +328,7 @@ async def test_a_deleted_conversation_stops_its_run(here: Replica, model: FakeMo
     await model.until(lambda book: book.in_flight == 0, timeout_s=6)
     with pytest.raises(NotFound):
         await here.start(agent, "anyone?")
-    assert await here.pool.run("SELECT 1 FROM dispatches", {}) == [[]]
+    assert await here.pool.run([_DISPATCHES], {}) == [[]]
 
 
 async def test_a_signal_ends_a_worker_process_and_its_run_goes_on(addresses: Addresses, model: FakeModelServer) -> None:

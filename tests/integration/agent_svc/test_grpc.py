@@ -114,6 +114,22 @@ async def test_a_request_id_starts_one_run(client: Client) -> None:
     assert [(one.id, one.state) for one in listed.runs] == [(run.id, run_pb2.RUN_STATE_SUCCEEDED)]
 
 
+async def test_a_message_sent_again_shows_the_same_run(client: Client, model: FakeModelServer) -> None:
+    runs = RunServiceStub(client.channel)
+    agent = await client.agent()
+    start = run_service_pb2.StartRunRequest(agent_id=agent.id, text="hi", request_id=str(uuid.uuid4()))
+    seen: list[tuple[str, list[int]]] = []
+    for _ in range(2):
+        call = runs.SendMessage(run_service_pb2.SendMessageRequest(start=start), metadata=client.md)
+        answers = [answer async for answer in call]
+        events = [frame.event.seq for answer in answers for frame in answer.frames if frame.HasField("event")]
+        assert [answer.HasField("run") for answer in answers].count(True) == 1
+        seen.append((answers[0].run.id, events))
+    assert seen[0] == seen[1]
+    assert seen[0][1] == [1, 2, 3, 4, 5]
+    assert len(model.book.requests) == 1
+
+
 async def test_closing_the_stream_of_a_message_does_not_stop_its_run(client: Client, model: FakeModelServer) -> None:
     model.script("story", Step(text="once upon a time", gate="g", gate_after=2))
     runs = RunServiceStub(client.channel)

@@ -8,6 +8,7 @@ from agent_svc.domain.agent import AgentSettings
 from agent_svc.domain.event import EventType
 from agent_svc.domain.frame import DeltaFrame
 from agent_svc.domain.run import BusyPolicy, RunState, RunStopReason
+from agent_svc.repositories.prepared import Prepared
 from chassis.errors import FailedPrecondition
 from tests.fakes.model_script import ScriptedCall, Step
 from tests.fakes.model_server import FakeModelServer
@@ -35,8 +36,7 @@ async def test_a_turn(here: Replica, model: FakeModelServer) -> None:
 async def test_the_answer_streams_in_pieces_that_make_the_message(here: Replica, model: FakeModelServer) -> None:
     text = "one two three four five six seven eight nine ten"
     model.script("count", Step(text=text, token_delay_ms=15))
-    run = await here.start(await here.agent(), "count")
-    deltas = [frame for frame in await here.follow(run) if isinstance(frame, DeltaFrame)]
+    deltas = [frame for frame in await here.send(await here.agent(), "count") if isinstance(frame, DeltaFrame)]
     assert "".join(delta.text for delta in deltas) == text
     assert 2 <= len(deltas) < 10
     assert {delta.attempt for delta in deltas} == {1}
@@ -186,7 +186,7 @@ async def test_a_model_that_is_down_fails_the_run_and_the_next_message_works(
 async def test_an_answer_that_breaks_off_is_begun_again(here: Replica, model: FakeModelServer) -> None:
     model.script("cut", Step(text="half an answer that breaks", token_delay_ms=5, cut_after=2), Step(text="whole"))
     agent = await here.agent()
-    frames = await here.follow(await here.start(agent, "cut"))
+    frames = await here.send(agent, "cut")
     assert E.STEP_RESTARTED in types(frames)
     assert types(frames)[-1] is E.RUN_SUCCEEDED
     attempts = [frame.attempt for frame in frames if isinstance(frame, DeltaFrame)]
@@ -267,7 +267,9 @@ async def test_messages_are_indexed_also_after_memory_was_away(here: Replica) ->
     await until(lambda: len(here.memory.indexed) == 2)
     assert [seq for _, seq, _ in here.memory.indexed] == [2, 4]
 
+    dispatches = Prepared("test_dispatches", "SELECT 1 FROM dispatches")
+
     async def nothing_left() -> bool:
-        return await here.pool.run("SELECT 1 FROM dispatches", {}) == [[]]
+        return await here.pool.run([dispatches], {}) == [[]]
 
     await until(nothing_left)
