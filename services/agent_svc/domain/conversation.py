@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from agent_svc.domain.model import ToolCall
+from agent_svc.domain.tokens import OVERHEAD_TOKENS, estimate_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,14 @@ class Message:
     tool_call_id: str = ""
     tool_name: str = ""
     tool_outcome: ToolCallOutcome = ToolCallOutcome.NONE
+    # Estimated tokens as sent, counted once: every later turn asks for them.
+    tokens: int = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        tokens = OVERHEAD_TOKENS + estimate_tokens(self.text)
+        for call in self.tool_calls:
+            tokens += OVERHEAD_TOKENS + estimate_tokens(call.name) + estimate_tokens(call.arguments_json)
+        object.__setattr__(self, "tokens", tokens)
 
 
 def storable_text(text: str) -> str:

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from agent_svc.domain.conversation import Message, MessageRole, ToolCallOutcome
+from agent_svc.domain.tokens import estimate_tokens
 
-BYTES_PER_TOKEN = 3.2
-MESSAGE_OVERHEAD_TOKENS = 6
 # Of the budget, the share that a single text may take before its middle is cut out.
 _LARGEST_TEXT_SHARE = 0.5
+_BEGINNERS = (MessageRole.USER, MessageRole.SUMMARY)
 _NO_RESULT = "No result: the run ended before this call finished."
 _CUT_NOTE = "\n[… {count} characters left out: too long for the context window …]\n"
-
-
-def estimate_tokens(text: str) -> int:
-    """Tokens of a text, rather too many than too few for common tokenizers."""
-    size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
-    return int(size / BYTES_PER_TOKEN) + 1
-
-
-def message_tokens(message: Message) -> int:
-    """Estimated tokens of a message as sent."""
-    total = MESSAGE_OVERHEAD_TOKENS + estimate_tokens(message.text)
-    for call in message.tool_calls:
-        total += MESSAGE_OVERHEAD_TOKENS + estimate_tokens(call.name) + estimate_tokens(call.arguments_json)
-    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,46 +51,51 @@ def fit(messages: Sequence[Message], budget: int) -> Window:
     possible. What the current run began with is always kept; texts too large for the window lose their middle.
     """
     cap = max(64, int(budget * _LARGEST_TEXT_SHARE))
-    units = _units([_shortened(message, cap) for message in messages])
-    costs = [sum(message_tokens(message) for message in unit) for unit in units]
-    start = len(units)
-    used = 0
-    while start > 0 and (used + costs[start - 1] <= budget or start == len(units)):
-        start -= 1
-        used += costs[start]
-    while start < len(units) - 1 and units[start][0].role not in (MessageRole.USER, MessageRole.SUMMARY):
-        if _same_run(units, start):
+    kept: deque[list[Message]] = deque()
+    used, end = 0, len(messages)
+    while end > 0:
+        unit = _unit_before(messages, end, cap)
+        cost = sum(message.tokens for message in unit)
+        if kept and used + cost > budget:
             break
-        used -= costs[start]
-        start += 1
-    kept = [message for unit in units[start:] for message in unit]
-    opening = _opening(units, start)
+        kept.appendleft(unit)
+        used += cost
+        end -= len(unit)
+    if end > 0:
+        used -= _drop_headless(kept)
+    opening = _opening(messages, kept, cap)
+    window = tuple(message for unit in kept for message in unit)
     if opening is None:
-        return Window(tuple(kept), used)
-    return Window((opening, *kept), used + message_tokens(opening), pinned=True)
+        return Window(window, used)
+    return Window((opening, *window), used + opening.tokens, pinned=True)
 
 
-def _units(messages: Sequence[Message]) -> list[list[Message]]:
-    units: list[list[Message]] = []
-    for message in messages:
-        if message.role is MessageRole.TOOL and units:
-            units[-1].append(message)
-        elif message.role is not MessageRole.TOOL:
-            units.append([message])
-    return units
+def _unit_before(messages: Sequence[Message], end: int, cap: int) -> list[Message]:
+    start = end - 1
+    while start > 0 and messages[start].role is MessageRole.TOOL:
+        start -= 1
+    return [message if message.tokens <= cap else _shortened(message, cap) for message in messages[start:end]]
 
 
-def _same_run(units: list[list[Message]], start: int) -> bool:
-    return units[start][0].run_id == units[-1][0].run_id
+def _drop_headless(kept: deque[list[Message]]) -> int:
+    """Drops units before the first user message, as far as they are not the newest run's; returns their tokens."""
+    dropped = 0
+    newest = kept[-1][0].run_id
+    while len(kept) > 1 and kept[0][0].role not in _BEGINNERS and kept[0][0].run_id != newest:
+        dropped += sum(message.tokens for message in kept.popleft())
+    return dropped
 
 
-def _opening(units: list[list[Message]], start: int) -> Message | None:
+def _opening(messages: Sequence[Message], kept: Sequence[list[Message]], cap: int) -> Message | None:
     """The user message of the newest run, if the cut left it out."""
-    if not units:
+    if not kept:
         return None
-    for unit in units[:start]:
-        if unit[0].run_id == units[-1][0].run_id and unit[0].role is MessageRole.USER:
-            return unit[0]
+    run_id = kept[-1][0].run_id
+    if any(unit[0].run_id == run_id and unit[0].role is MessageRole.USER for unit in kept):
+        return None
+    for message in messages:
+        if message.run_id == run_id and message.role is MessageRole.USER:
+            return _shortened(message, cap)
     return None
 
 

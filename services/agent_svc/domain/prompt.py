@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent_svc.domain.conversation import Message, MessageRole, ToolCallOutcome
-from agent_svc.domain.history import Window, estimate_tokens
+from agent_svc.domain.history import Window
 from agent_svc.domain.model import AssistantMessage, ChatMessage, SystemMessage, ToolMessage, UserMessage
+from agent_svc.domain.tokens import estimate_tokens
 
 _MEMORY_HEADING = "\n\n# Memory\nWhat you have written down so far, always at hand:\n"
 _NOTES = "[Notes for you, not written by the user. Time: {time}.{recalled}]\n\n"

@@ -10,8 +10,8 @@ from uuid import UUID
 import msgspec
 
 from agent_svc.domain.conversation import ToolCallOutcome
-from agent_svc.domain.history import estimate_tokens
 from agent_svc.domain.model import ToolSpec
+from agent_svc.domain.tokens import estimate_tokens
 
 _OVERHEAD_TOKENS = 8
 

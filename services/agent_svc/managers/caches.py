@@ -10,7 +10,6 @@ from uuid import UUID
 
 from agent_svc.domain.agent import Agent
 from agent_svc.domain.conversation import Message
-from agent_svc.domain.history import message_tokens
 from agent_svc.domain.tool import Tool
 from agent_svc.interfaces.tools import ToolCatalog
 from agent_svc.interfaces.unit_of_work import UnitOfWork
@@ -147,7 +146,7 @@ class HistoryCache:
         if not read:
             return known
         whole = known + read
-        tokens += sum(message_tokens(message) for message in read)
+        tokens += sum(message.tokens for message in read)
         self._histories.put(conversation_id, self._newest(whole, tokens))
         return whole
 
@@ -163,6 +162,6 @@ class HistoryCache:
         while start < len(messages) - 1 and (
             tokens > self._max_tokens // 2 or len(messages) - start > _MAX_MESSAGES // 2
         ):
-            tokens -= message_tokens(messages[start])
+            tokens -= messages[start].tokens
             start += 1
         return messages[start:], tokens

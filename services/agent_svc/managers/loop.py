@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 MAX_RESTARTS = 2
 # A run that so many workers took without ending it probably kills them.
 MAX_CLAIMS = 10
+# Newest messages of a conversation that are looked at: what a long one costs per turn stays bounded.
+MAX_CONTEXT_MESSAGES = 300
 _IDENTITY_TIMEOUT_S = 5.0
 _TOOLS_TIMEOUT_S = 5.0
 # When the provider says that the context is too long, although the estimate said that it fits.
@@ -108,7 +110,7 @@ class RunLoop:
                 )
         return Progress(
             turn=turn,
-            history=[message for message in history if message.run_seq <= run.first_seq],
+            history=[message for message in history[-MAX_CONTEXT_MESSAGES:] if message.run_seq <= run.first_seq],
             agent=agent,
             model=model,
             tools=tools,

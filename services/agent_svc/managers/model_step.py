@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from agent_svc.domain.conversation import Message, MessageRole, storable_text
 from agent_svc.domain.delta import PartialMessage
-from agent_svc.domain.history import Window, estimate_tokens, fit, in_model_order
+from agent_svc.domain.history import Window, fit, in_model_order
 from agent_svc.domain.model import (
     ModelFinished,
     ModelProtocolError,
@@ -22,6 +22,7 @@ from agent_svc.domain.model import (
 )
 from agent_svc.domain.prompt import Prompt, build, system_text
 from agent_svc.domain.run import RunStep, TokenCount
+from agent_svc.domain.tokens import estimate_tokens
 from agent_svc.interfaces.memory import ContextCompiler
 from agent_svc.managers.delta_pump import DeltaPump
 from agent_svc.managers.hub import Hub
@@ -104,8 +105,8 @@ class ModelStep:
         recall = min(agent.settings.recall_tokens, free // 4)
         if progress.memory is None:
             # Recall leaves out what will be in the context anyway: a first guess, before core memory's size is known.
-            guess = fit(ordered, max(_MIN_HISTORY_TOKENS, free - recall - estimate_tokens(agent.instructions)))
-            oldest = min((message.seq for message in guess.messages if message.seq), default=0)
+            guess = free - recall - estimate_tokens(agent.instructions)
+            oldest = _oldest_seq(fit(ordered, max(_MIN_HISTORY_TOKENS, guess))) if recall else 0
             progress.memory = await self._patience.with_retries(
                 lambda: self._compiler.compile(
                     agent.id,
@@ -144,6 +145,10 @@ class ModelStep:
         if finished is None:
             raise ModelProtocolError("The model's answer broke off.")
         return finished
+
+
+def _oldest_seq(window: Window) -> int:
+    return min((message.seq for message in window.messages if message.seq), default=0)
 
 
 def _request(progress: Progress, prompt: Prompt) -> ModelRequest:

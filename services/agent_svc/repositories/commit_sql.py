@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from agent_svc.domain.history import message_tokens
 from agent_svc.domain.log import Commit, Ending
 from agent_svc.repositories.message_content import encode_content
 from agent_svc.repositories.prepared import Prepared
@@ -85,7 +84,7 @@ def _messages(commit: Commit, values: dict[str, Any]) -> str:
             continue
         values[f"message{index}"] = entry.message.id
         values[f"role{index}"] = int(entry.message.role)
-        values[f"tokens{index}"] = message_tokens(entry.message)
+        values[f"tokens{index}"] = entry.message.tokens
         values[f"content{index}"] = encode_content(entry.message)
         values["run_seq"] = entry.message.run_seq
         rows.append(f"({index + 1}, %(message{index})s, %(role{index})s, %(tokens{index})s, %(content{index})s::json)")

@@ -13,7 +13,6 @@ from agent_svc.domain.conversation import Message, ToolCallOutcome
 from agent_svc.domain.decision import LedgerEntry
 from agent_svc.domain.event import EventType
 from agent_svc.domain.frame import EventFrame
-from agent_svc.domain.history import message_tokens
 from agent_svc.domain.log import (
     CancelledRun,
     Commit,
@@ -194,7 +193,7 @@ def _start_values(new: NewRun) -> dict[str, Any]:
         "preview": new.preview,
         "now": new.create_time,
         "message": new.message.id,
-        "tokens": message_tokens(new.message),
+        "tokens": new.message.tokens,
         "content": encode_content(new.message),
         "queued_type": int(new.queued.type),
         "queued": new.queued.body,
@@ -221,7 +220,7 @@ def _is_cut(messages: Sequence[Message], ask: TurnAsk) -> bool:
     """Whether a limit was reached, so that there may be older messages than these."""
     if len(messages) >= sql.MAX_HISTORY_MESSAGES:
         return True
-    return sum(message_tokens(message) for message in messages) >= ask.history_tokens
+    return sum(message.tokens for message in messages) >= ask.history_tokens
 
 
 def _cancelled(row: Row, body: bytes) -> CancelledRun:

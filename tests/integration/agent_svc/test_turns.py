@@ -65,7 +65,7 @@ async def test_the_second_turn_sees_the_first_and_the_memory(here: Replica, mode
 async def test_passive_recall_can_be_off(here: Replica) -> None:
     agent = await here.agent(settings=AgentSettings(passive_recall=False))
     await here.finished(await here.start(agent, "hello"))
-    assert here.memory.compiled == [("", 0, 2)]
+    assert here.memory.compiled == [("", 0, 0)]
 
 
 async def test_a_tool_turn(here: Replica, model: FakeModelServer) -> None:

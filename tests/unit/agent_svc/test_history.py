@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_svc.domain.conversation import Message, MessageRole, storable_text
-from agent_svc.domain.history import estimate_tokens, fit, in_model_order, message_tokens, shorten
+from agent_svc.domain.history import fit, in_model_order, shorten
+from agent_svc.domain.tokens import estimate_tokens
 from tests.unit.agent_svc.conversations import assistant, result, user
 
 OTHER = UUID(int=8)
@@ -125,4 +126,4 @@ def test_no_window_splits_a_pair_or_is_empty(messages: list[Message], budget: in
             assert not open_calls
             open_calls = [call.id for call in message.tool_calls]
     assert not open_calls
-    assert window.tokens == sum(message_tokens(message) for message in window.messages)
+    assert window.tokens == sum(message.tokens for message in window.messages)
