@@ -34,7 +34,8 @@ status: ## Show each process: address, health, restarts, memory
 .PHONY: test
 test: check browser ## Run check and every other test, on the full real stack
 	@HEARTH_LOCAL_MODEL=1 $(LOCAL) model
-	$(BIN)/pytest -q $(filter-out tests/unit, $(patsubst %/,%,$(dir $(wildcard tests/contract/ tests/integration/ tests/e2e/ tests/reliability/))))
+	$(BIN)/pytest -q -n 2 --dist loadfile tests/integration
+	$(BIN)/pytest -q tests/e2e tests/reliability
 
 CHECKS := check-format check-lint check-types check-imports check-protos check-generated check-unit
 .PHONY: check $(CHECKS)
