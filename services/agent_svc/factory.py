@@ -222,7 +222,7 @@ async def build(settings: AgentSettings) -> Assembly:
     return Assembly(
         servicers=services(core, models, verifier.verify, pages),
         verifier=verifier,
-        background=[core.leases, core.indexer, core.worker, core.sweep],
+        background=[core.hub, core.leases, core.indexer, core.worker, core.sweep],
         closers=[
             database.close,
             pool.close,

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from agent_svc.domain.frame import CheckpointFrame, EventFrame, Frame, SnapshotFrame
 from agent_svc.interfaces.event_bus import EventBus, FrameSubscription, RunOwner
+from chassis.errors import Unavailable
 
 # Frames that wait for a slow watcher; beyond that it loses deltas, and reads events from the table.
 QUEUE_LIMIT = 1_000
@@ -24,6 +25,7 @@ class Feed:
         self._frames: deque[Frame] = deque()
         self._ready = asyncio.Event()
         self.stale = False
+        self._closed = False
         # The worker whose frames came last: who to ask for a snapshot.
         self.owner = ""
 
@@ -54,8 +56,18 @@ class Feed:
         self._frames.clear()
         self.stale = False
 
+    def close(self) -> None:
+        """Nothing more will come: what waits is still given out."""
+        self._closed = True
+        self._ready.set()
+
     async def take(self, timeout_s: float) -> list[Frame]:
-        """All that waits; empty after `timeout_s` seconds of silence, or when the feed is stale."""
+        """All that waits; empty after `timeout_s` seconds of silence, or when the feed is stale.
+
+        Raises Unavailable SHUTTING_DOWN when nothing more will come.
+        """
+        if self._closed and not self._frames:
+            raise shutting_down()
         if not self._frames and not self.stale:
             self._ready.clear()
             try:
@@ -63,9 +75,16 @@ class Feed:
                     await self._ready.wait()
             except TimeoutError:
                 return []
+            if self._closed and not self._frames:
+                raise shutting_down()
         taken = list(self._frames)
         self._frames.clear()
         return taken
+
+
+def shutting_down() -> Unavailable:
+    """The watcher comes back to another replica, and goes on where it was."""
+    return Unavailable("the server is shutting down", reason="SHUTTING_DOWN", retry_after_s=0.5)
 
 
 class _Topic:
@@ -87,6 +106,7 @@ class Hub:
         self._owner = owner
         self._topics: dict[UUID, _Topic] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
         bus.on_reconnect(self._reconnected)
 
     @property
@@ -94,8 +114,20 @@ class Hub:
         """Whether frames of other processes arrive; if not, watchers must poll."""
         return self._bus.connected
 
+    async def start(self) -> None:
+        """Nothing to begin: conversations are subscribed to when they are watched."""
+
+    async def stop(self) -> None:
+        """Ends all watching, once the workers have said what they had to say."""
+        self._closed = True
+        for topic in self._topics.values():
+            for feed in topic.feeds:
+                feed.close()
+
     async def attach(self, conversation_id: UUID) -> Feed:
-        """A feed of everything from now on. Give it back with `detach`."""
+        """A feed of everything from now on. Give it back with `detach`. Raises Unavailable SHUTTING_DOWN."""
+        if self._closed:
+            raise shutting_down()
         topic = self._topics.setdefault(conversation_id, _Topic())
         if topic.expiry is not None:
             topic.expiry.cancel()

@@ -6,6 +6,7 @@ BEGIN, set_config, statement, COMMIT one by one (measured), and nothing is left 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,6 +37,7 @@ class LogPool:
 
     def __init__(self, url: str, *, application_name: str, size: int) -> None:
         self._prepared: WeakKeyDictionary[psycopg.AsyncConnection[Row], set[str]] = WeakKeyDictionary()
+        self._checking: asyncio.Task[None] | None = None
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Row]] = AsyncConnectionPool(
             url,
             min_size=1,
@@ -57,6 +59,8 @@ class LogPool:
 
     async def close(self) -> None:
         """Closes all connections."""
+        if self._checking is not None:
+            self._checking.cancel()
         await self._pool.close()
 
     async def tenant(
@@ -87,9 +91,16 @@ class LogPool:
             results = await _results(connection, text, values)
             return results[: len(first) + len(statements)]
         except psycopg.Error as error:
+            if connection.broken:
+                self._check_others()
             raise _translated(error) from error
         finally:
             await self._pool.putconn(connection)
+
+    def _check_others(self) -> None:
+        """One connection is dead, so its neighbours probably are: found out now instead of by the next callers."""
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._pool.check())
 
     async def _prepare(self, connection: psycopg.AsyncConnection[Row], statements: Sequence[Prepared]) -> None:
         """What this connection has not planned yet; on all but its first uses that is nothing."""

@@ -59,6 +59,7 @@ class WatchStream:
         self._caller = caller
         self._subscriptions: dict[int, _Subscription] = {}
         self._out: asyncio.Queue[pb.WatchItem | None] = asyncio.Queue(_QUEUE_LIMIT)
+        self._failure: DomainError | None = None
 
     async def responses(self, requests: AsyncIterator[pb.WatchRequest]) -> AsyncGenerator[pb.WatchResponse, None]:
         """Batches of what is ready, until the caller leaves. Raises what the requests raise."""
@@ -77,6 +78,8 @@ class WatchStream:
                 yield pb.WatchResponse(items=items)
                 if item is None:
                     break
+            if self._failure is not None:
+                raise self._failure
             await reader
         finally:
             reader.cancel()
@@ -149,6 +152,11 @@ class WatchStream:
             await self._out.put(_not_resumed(number, error))
             ended = _ended(error)
         except DomainError as error:
+            if error.reason == "SHUTTING_DOWN":
+                # Not this subscription alone: the whole stream must go elsewhere.
+                self._failure = error
+                await self._out.put(None)
+                return
             ended = _ended(error)
         except Exception:
             _log.exception("a subscription failed")

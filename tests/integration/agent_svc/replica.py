@@ -163,7 +163,7 @@ async def replica(
         )
         core = wire(outside, settings, worker_id)
         opened.push_async_callback(core.hub.close)
-        for background in (core.leases, core.indexer, core.worker, core.sweep):
+        for background in (core.hub, core.leases, core.indexer, core.worker, core.sweep):
             await background.start()
             opened.push_async_callback(background.stop)
         yield Replica(core, outside, memory, tools, worker_id, pool)

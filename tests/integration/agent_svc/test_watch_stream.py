@@ -6,14 +6,17 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+import pytest
 
 from chassis import ids
 from chassis.identity import NO_ORGANIZATION, Role
+from chassis.status import from_rpc_error
 from hearth.agent.v1 import run_service_pb2 as pb
 from hearth.agent.v1.run_service_pb2_grpc import RunServiceStub
 from tests.fakes.model_script import Step
 from tests.fakes.model_server import FakeModelServer
 from tests.integration.agent_svc.grpc_client import Client
+from tests.integration.agent_svc.replica import Replica
 from tests.support.issuer import Issuer
 
 
@@ -143,3 +146,14 @@ async def test_in_the_middle_of_a_message(client: Client, issuer: Issuer, model:
         rest = await watch.items(1)
         assert "".join(item.frame.delta.text for item in rest if item.HasField("frame")) == "a time"
         assert rest[-1].ended == pb.WatchEnded()
+
+
+async def test_a_stop_ends_the_whole_stream(client: Client, issuer: Issuer, here: Replica) -> None:
+    async with stream(client.channel, issuer) as watch:
+        agent = await client.agent()
+        await watch.subscribe(1, client.token, conversation_id=agent.default_conversation_id, after_seq=0)
+        await watch.items(1, until="subscribed")
+        await here.core.hub.stop()
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await watch.items(1)
+    assert from_rpc_error(ended.value).reason == "SHUTTING_DOWN"

@@ -10,7 +10,7 @@ from agent_svc.domain.event import EventType
 from agent_svc.domain.frame import CheckpointFrame, DeltaFrame, EventFrame, Frame, SnapshotFrame
 from agent_svc.managers import watcher
 from agent_svc.managers.hub import QUEUE_LIMIT
-from chassis.errors import NotFound, OutOfRange
+from chassis.errors import NotFound, OutOfRange, Unavailable
 from tests.fakes.model_script import ScriptedCall, Step
 from tests.fakes.model_server import FakeModelServer
 from tests.integration.agent_svc.replica import Addresses, Replica, replica, seqs, types
@@ -196,3 +196,26 @@ async def first_event(here: Replica, conversation_id: UUID) -> EventFrame:
                 if isinstance(frame, EventFrame) and frame.type is E.MESSAGE_COMPLETED:
                     return frame
     raise AssertionError("the stream ended")
+
+
+async def test_watchers_are_told_to_come_back_when_a_replica_stops(addresses: Addresses) -> None:
+    async with replica(addresses, concurrency=0) as leaving:
+        agent = await leaving.agent()
+        await leaving.start(agent, "hello")
+
+        async def follow() -> tuple[list[Frame], str]:
+            organization_id, conversation_id = leaving.caller.organization_id, agent.default_conversation_id
+            found: list[Frame] = []
+            try:
+                async with leaving.core.watching.conversation(organization_id, conversation_id, 0) as following:
+                    async for batch in following.batches:
+                        found += batch
+            except Unavailable as told:
+                return found, told.reason
+            return found, "ended without a word"
+
+        following = asyncio.create_task(follow())
+        await asyncio.sleep(0.3)
+        await leaving.core.hub.stop()
+        found, told = await asyncio.wait_for(following, 2)
+        assert (seqs(found), told) == ([1, 2], "SHUTTING_DOWN")
