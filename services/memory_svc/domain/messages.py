@@ -27,3 +27,12 @@ class RecallMessage:
     def ranked_text(self) -> str:
         """What is searched: a question names who said it, so a known speaker is part of the text."""
         return f"{self.speaker}: {self.text}" if self.speaker else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Messages of one conversation with low ≤ seq ≤ high."""
+
+    conversation_id: uuid.UUID
+    low: int
+    high: int

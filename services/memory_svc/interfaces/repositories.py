@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from memory_svc.domain.blocks import Block, BlockVersion
-from memory_svc.domain.messages import RecallMessage
+from memory_svc.domain.messages import RecallMessage, Span
 from memory_svc.domain.passages import Passage
 from memory_svc.domain.search import MemoryKind, Scope
 
@@ -153,8 +153,8 @@ class MessageRepository(Shelf[RecallMessage], Protocol):
         """Stores messages that are new, unless their conversation or agent was forgotten. Returns how many were new."""
         ...
 
-    async def neighbours(self, conversation_id: uuid.UUID, low: int, high: int, reach: int) -> list[RecallMessage]:
-        """The messages with low ≤ seq ≤ high and up to `reach` before and after them, in order."""
+    async def around(self, spans: Sequence[Span], reach: int) -> list[list[RecallMessage]]:
+        """For each span its messages and up to `reach` before and after them, in order."""
         ...
 
     async def forget_conversation(self, conversation_id: uuid.UUID) -> None:

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import TypeVar
 
 from memory_svc.domain.chunking import chunks, window
-from memory_svc.domain.messages import RecallMessage
+from memory_svc.domain.messages import RecallMessage, Span
 from memory_svc.domain.passages import Passage, metadata_terms
 from memory_svc.domain.search import MemoryKind, Searchable
-from memory_svc.interfaces.embedder import Embedder, LexicalEncoder, SparseVector, Urgency
+from memory_svc.interfaces.embedder import DenseVector, Embedder, LexicalEncoder, SparseVector, Urgency
 from memory_svc.interfaces.unit_of_work import UnitOfWork
 from memory_svc.interfaces.vector_index import IndexPoint, VectorIndex, point_id
 
@@ -108,46 +108,50 @@ class IndexDocuments:
         async with self._work.begin(organization_id) as transaction:
             rows = await transaction.messages.for_index(item_ids)
         taken = {message.id for message in _within_budget(rows)}
-        for run in _runs([message for message in rows.values() if message.id in taken]):
-            await self._refresh_run(organization_id, run)
+        runs = _runs([message for message in rows.values() if message.id in taken])
+        await self._refresh_runs(organization_id, runs)
         gone = set(item_ids) - rows.keys()
         await self._remove(organization_id, MemoryKind.MESSAGE, gone)
         return gone | taken
 
-    async def _refresh_run(self, organization_id: uuid.UUID, run: Sequence[RecallMessage]) -> None:
-        """Indexes messages that follow each other, and renews the windows of those around them."""
-        low, high = run[0].seq, run[-1].seq
+    async def _refresh_runs(self, organization_id: uuid.UUID, runs: Sequence[Sequence[RecallMessage]]) -> None:
+        """Indexes messages that follow each other, and renews the windows of those around them; many at once."""
+        if not runs:
+            return
+        spans = [Span(run[0].conversation_id, run[0].seq, run[-1].seq) for run in runs]
         async with self._work.begin(organization_id) as transaction:
-            around = await transaction.messages.neighbours(run[0].conversation_id, low, high, _REACH)
-        pieces = [
-            _Piece(message, chunk, text)
-            for message in around
-            for chunk, text in enumerate(chunks(message.ranked_text)[:_MOST_MESSAGE_CHUNKS])
-        ]
-        texts = [piece.text for piece in pieces]
-        mine = {message.id for message in run}
-        new = [at for at, piece in enumerate(pieces) if piece.message.id in mine]
-        vectors = await self._embedder.embed([texts[at] for at in new], Urgency.INDEXING)
-        points = [
-            IndexPoint(
-                organization_id=organization_id,
-                kind=MemoryKind.MESSAGE,
-                item_id=pieces[at].message.id,
-                chunk=pieces[at].chunk,
-                version=pieces[at].message.version,
-                dense=vector,
-                lexical=self._lexical.document(texts[at]),
-                window=self._window(texts, at),
-                agent_id=pieces[at].message.agent_id,
-                time_ms=_milliseconds(pieces[at].message.create_time),
-                conversation_id=pieces[at].message.conversation_id,
-                seq=pieces[at].message.seq,
-                role=pieces[at].message.role,
-            )
-            for at, vector in zip(new, vectors, strict=True)
-        ]
+            arounds = await transaction.messages.around(spans, _REACH)
+        places: list[tuple[list[_Piece], list[int]]] = []
+        for run, around in zip(runs, arounds, strict=True):
+            pieces = _pieces(around)
+            mine = {message.id for message in run}
+            places.append((pieces, [at for at, piece in enumerate(pieces) if piece.message.id in mine]))
+        texts = [pieces[at].text for pieces, new in places for at in new]
+        vectors = iter(await self._embedder.embed(texts, Urgency.INDEXING))
+        points = [self._message_point(pieces, at, next(vectors)) for pieces, new in places for at in new]
+        windows: dict[uuid.UUID, SparseVector] = {}
+        for pieces, new in places:
+            windows |= self._windows_around(organization_id, pieces, new)
         await self._index.upsert(points)
-        await self._index.set_windows(self._windows_around(organization_id, pieces, new))
+        await self._index.set_windows(windows)
+
+    def _message_point(self, pieces: Sequence[_Piece], at: int, vector: DenseVector) -> IndexPoint:
+        message = pieces[at].message
+        return IndexPoint(
+            organization_id=message.organization_id,
+            kind=MemoryKind.MESSAGE,
+            item_id=message.id,
+            chunk=pieces[at].chunk,
+            version=message.version,
+            dense=vector,
+            lexical=self._lexical.document(pieces[at].text),
+            window=self._window([piece.text for piece in pieces], at),
+            agent_id=message.agent_id,
+            time_ms=_milliseconds(message.create_time),
+            conversation_id=message.conversation_id,
+            seq=message.seq,
+            role=message.role,
+        )
 
     def _windows_around(
         self, organization_id: uuid.UUID, pieces: Sequence[_Piece], new: Sequence[int]
@@ -176,6 +180,14 @@ class IndexDocuments:
                 await transaction.passages.purge(item_ids)
             else:
                 await transaction.messages.purge(item_ids)
+
+
+def _pieces(messages: Sequence[RecallMessage]) -> list[_Piece]:
+    return [
+        _Piece(message, chunk, text)
+        for message in messages
+        for chunk, text in enumerate(chunks(message.ranked_text)[:_MOST_MESSAGE_CHUNKS])
+    ]
 
 
 def _within_budget(rows: Mapping[uuid.UUID, Row]) -> list[Row]:

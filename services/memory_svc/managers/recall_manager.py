@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from memory_svc.domain.messages import RecallMessage
+from memory_svc.domain.messages import RecallMessage, Span
 from memory_svc.domain.search import MemoryKind, Scope, SearchMode, SearchPage, SearchResult
 from memory_svc.interfaces.indexing import IndexProgress
 from memory_svc.interfaces.search import Searcher
@@ -66,14 +66,14 @@ class RecallManager:
         )
         if not surroundings.before and not surroundings.after:
             return page
+        items = [result.item for result in page.results]
+        spans = [Span(item.conversation_id, item.seq, item.seq) for item in items]
         async with self._work.begin(scope.organization_id) as transaction:
-            results: list[SearchResult[RecallMessage]] = []
-            for result in page.results:
-                reach = max(surroundings.before, surroundings.after)
-                seq = result.item.seq
-                around = await transaction.messages.neighbours(result.item.conversation_id, seq, seq, reach)
-                earlier = [message for message in around if message.seq < seq]
-                later = [message for message in around if message.seq > seq]
-                before = tuple(earlier[len(earlier) - min(surroundings.before, len(earlier)) :])
-                results.append(replace(result, before=before, after=tuple(later[: surroundings.after])))
+            found = await transaction.messages.around(spans, max(surroundings.before, surroundings.after))
+        results: list[SearchResult[RecallMessage]] = []
+        for result, around in zip(page.results, found, strict=True):
+            earlier = [message for message in around if message.seq < result.item.seq]
+            later = [message for message in around if message.seq > result.item.seq]
+            before = tuple(earlier[len(earlier) - min(surroundings.before, len(earlier)) :])
+            results.append(replace(result, before=before, after=tuple(later[: surroundings.after])))
         return replace(page, results=tuple(results))

@@ -1,7 +1,8 @@
 """Numbers about an agent's memory, kept in the transactions that change them."""
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -11,6 +12,7 @@ from chassis.database import Database
 from memory_svc.interfaces.repositories import AgentMemory
 from memory_svc.repositories.tables import agent_memory, forgotten
 
+_NONE: Mapping[uuid.UUID, int] = MappingProxyType({})
 _SUMMARY = """
 SELECT counts.passage_count, counts.message_count, attached.id, attached.revision
 FROM (SELECT 1) AS always
@@ -78,14 +80,25 @@ async def _lock(session: AsyncSession, owners: Collection[uuid.UUID], function: 
 
 
 async def change_counts(
-    session: AsyncSession, organization_id: uuid.UUID, agent_id: uuid.UUID, *, passages: int = 0, messages: int = 0
+    session: AsyncSession,
+    organization_id: uuid.UUID,
+    *,
+    passages: Mapping[uuid.UUID, int] = _NONE,
+    messages: Mapping[uuid.UUID, int] = _NONE,
 ) -> None:
-    """Adds to an agent's numbers."""
-    if not passages and not messages:
+    """Adds to the numbers of agents, in one order for all writers, so that none waits for another in a circle."""
+    rows = [
+        {
+            "organization_id": organization_id,
+            "agent_id": agent_id,
+            "passage_count": passages.get(agent_id, 0),
+            "message_count": messages.get(agent_id, 0),
+        }
+        for agent_id in sorted(passages.keys() | messages.keys())
+    ]
+    if not rows:
         return
-    row = insert(agent_memory).values(
-        organization_id=organization_id, agent_id=agent_id, passage_count=passages, message_count=messages
-    )
+    row = insert(agent_memory).values(rows)
     added = {
         "passage_count": agent_memory.c.passage_count + row.excluded.passage_count,
         "message_count": agent_memory.c.message_count + row.excluded.message_count,

@@ -1,6 +1,7 @@
 """Messages as recall memory keeps them, in PostgreSQL."""
 
 import uuid
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from memory_svc.domain.messages import RecallMessage
+from memory_svc.domain.messages import RecallMessage, Span
 from memory_svc.domain.search import MemoryKind, Scope
 from memory_svc.repositories.agents import change_counts, forget, forgotten_among
 from memory_svc.repositories.outbox import enqueue, pending_items
@@ -16,6 +17,22 @@ from memory_svc.repositories.scopes import MESSAGE_WORDS, message_conditions, wo
 from memory_svc.repositories.tables import messages
 
 _LONGEST_RUN = 2_000
+# All spans in one statement: the applier asks for many conversations at once.
+_AROUND = sa.text("""
+SELECT span.place, found.*
+FROM unnest(CAST(:conversations AS uuid[]), CAST(:lows AS bigint[]), CAST(:highs AS bigint[]))
+    WITH ORDINALITY AS span (conversation, low, high, place),
+LATERAL (
+    (SELECT * FROM messages WHERE organization_id = :organization AND conversation_id = span.conversation
+        AND delete_time IS NULL AND seq < span.low ORDER BY seq DESC LIMIT :reach)
+    UNION ALL
+    (SELECT * FROM messages WHERE organization_id = :organization AND conversation_id = span.conversation
+        AND delete_time IS NULL AND seq BETWEEN span.low AND span.high ORDER BY seq LIMIT :longest)
+    UNION ALL
+    (SELECT * FROM messages WHERE organization_id = :organization AND conversation_id = span.conversation
+        AND delete_time IS NULL AND seq > span.high ORDER BY seq LIMIT :reach)
+) AS found
+""")
 
 
 class SqlMessages:
@@ -36,23 +53,24 @@ class SqlMessages:
         new = insert(messages).on_conflict_do_nothing().returning(messages.c.id, messages.c.agent_id)
         stored = (await self._session.execute(new, rows)).all()
         await enqueue(self._session, self._organization_id, MemoryKind.MESSAGE, [row.id for row in stored])
-        for agent_id in sorted({row.agent_id for row in stored}):
-            count = sum(row.agent_id == agent_id for row in stored)
-            await change_counts(self._session, self._organization_id, agent_id, messages=count)
+        await change_counts(self._session, self._organization_id, messages=Counter(row.agent_id for row in stored))
         return len(stored)
 
-    async def neighbours(self, conversation_id: uuid.UUID, low: int, high: int, reach: int) -> list[RecallMessage]:
-        table, seq = messages, messages.c.seq
-        mine = (
-            table.c.organization_id == self._organization_id,
-            table.c.conversation_id == conversation_id,
-            table.c.delete_time.is_(None),
-        )
-        within = sa.select(table).where(*mine, seq.between(low, high)).order_by(seq).limit(_LONGEST_RUN)
-        before = sa.select(table).where(*mine, seq < low).order_by(seq.desc()).limit(reach)
-        after = sa.select(table).where(*mine, seq > high).order_by(seq).limit(reach)
-        rows = await self._session.execute(sa.union_all(before, within, after))
-        return sorted(map(_message, rows), key=lambda message: message.seq)
+    async def around(self, spans: Sequence[Span], reach: int) -> list[list[RecallMessage]]:
+        values = {
+            "organization": self._organization_id,
+            "conversations": [span.conversation_id for span in spans],
+            "lows": [span.low for span in spans],
+            "highs": [span.high for span in spans],
+            "reach": reach,
+            "longest": _LONGEST_RUN,
+        }
+        found: list[list[RecallMessage]] = [[] for _ in spans]
+        for row in await self._session.execute(_AROUND, values):
+            found[row.place - 1].append(_message(row))
+        for one in found:
+            one.sort(key=lambda message: message.seq)
+        return found
 
     async def forget_conversation(self, conversation_id: uuid.UUID) -> None:
         await self._forget(conversation_id, messages.c.conversation_id == conversation_id)
@@ -94,9 +112,8 @@ class SqlMessages:
         gone = messages.update().where(*alive).values(delete_time=sa.func.now())
         rows = (await self._session.execute(gone.returning(messages.c.id, messages.c.agent_id))).all()
         await enqueue(self._session, self._organization_id, MemoryKind.MESSAGE, [row.id for row in rows])
-        for agent_id in sorted({row.agent_id for row in rows}):
-            count = sum(row.agent_id == agent_id for row in rows)
-            await change_counts(self._session, self._organization_id, agent_id, messages=-count)
+        fewer = {agent_id: -count for agent_id, count in Counter(row.agent_id for row in rows).items()}
+        await change_counts(self._session, self._organization_id, messages=fewer)
 
 
 def _values(message: RecallMessage) -> dict[str, Any]:

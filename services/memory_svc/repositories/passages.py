@@ -1,6 +1,7 @@
 """Passages and their history in PostgreSQL."""
 
 import uuid
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -31,9 +32,8 @@ class SqlPassages:
         stored = set((await self._session.execute(new, rows)).scalars())
         added = [passage for passage in given if passage.id in stored]
         await self._record(added, author)
-        for agent_id in sorted({passage.agent_id for passage in added}):
-            count = sum(passage.agent_id == agent_id for passage in added)
-            await change_counts(self._session, self._organization_id, agent_id, passages=count)
+        counts = Counter(passage.agent_id for passage in added)
+        await change_counts(self._session, self._organization_id, passages=counts)
         answer = added if len(added) == len(given) else await self._in_place(given, added)
         return answer, await newest_position(self._session, self._organization_id)
 
@@ -141,7 +141,7 @@ class SqlPassages:
         """Keeps the numbers right: one agent for each passage that is gone."""
         for agent_id in sorted(set(agents)):
             gone = agents.count(agent_id)
-            await change_counts(self._session, self._organization_id, agent_id, passages=-gone)
+            await change_counts(self._session, self._organization_id, passages={agent_id: -gone})
 
     def _is(self, passage_id: uuid.UUID) -> tuple[sa.ColumnElement[bool], ...]:
         return (passages.c.organization_id == self._organization_id, passages.c.id == passage_id)
