@@ -39,6 +39,12 @@ def window(texts: Sequence[str], position: int, size: int = WINDOW_CHARACTERS) -
 
     At least one neighbour on each side is taken where there is one, so that a question is found by its answer.
     """
+    places = window_places(texts, position, size)
+    return "\n".join(texts[places.start : places.stop])
+
+
+def window_places(texts: Sequence[str], position: int, size: int = WINDOW_CHARACTERS) -> range:
+    """The places of the texts that make up the window at `position`."""
     low = high = position
     length = len(texts[position])
     while True:
@@ -50,4 +56,4 @@ def window(texts: Sequence[str], position: int, size: int = WINDOW_CHARACTERS) -
             length += len(texts[at])
             low, high, grown = min(low, at), max(high, at), True
         if not grown:
-            return "\n".join(texts[low : high + 1])
+            return range(low, high + 1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from memory_svc.domain.chunking import chunks, window
+from memory_svc.domain.chunking import chunks, window, window_places
 from memory_svc.domain.messages import RecallMessage, Span
 from memory_svc.domain.passages import Passage, metadata_terms
 from memory_svc.domain.search import MemoryKind, Searchable
@@ -163,7 +163,7 @@ class IndexDocuments:
         return {
             point_id(organization_id, pieces[at].message.id, pieces[at].chunk): self._window(texts, at)
             for at in near
-            if 0 <= at < len(pieces)
+            if 0 <= at < len(pieces) and not known.isdisjoint(window_places(texts, at))
         }
 
     def _window(self, texts: Sequence[str], at: int) -> SparseVector:
