@@ -15,6 +15,7 @@ export class ConversationView {
   #transcript = null;
   #agent = null;
   #conversationId = null;
+  #opening = null;
   #sticky = true;
 
   constructor(hearth, hooks) {
@@ -30,6 +31,9 @@ export class ConversationView {
   /** Shows a conversation, from its recent past on. */
   async open(agent, conversationId) {
     this.close();
+    // Opened again before the answer came, even the same one: only the last opening goes on.
+    const opening = Symbol("opening");
+    this.#opening = opening;
     this.#agent = agent;
     this.#conversationId = conversationId;
     this.#sticky = true;
@@ -41,9 +45,9 @@ export class ConversationView {
     this.#showEmptiness("Loading…");
     try {
       const { conversation } = await this.#hearth.call("agent.GetConversation", { conversation_id: conversationId });
-      if (this.#conversationId === conversationId) this.#follow(Math.max(0, (conversation.head_seq ?? 0) - REPLAYED_EVENTS));
+      if (this.#opening === opening) this.#follow(Math.max(0, (conversation.head_seq ?? 0) - REPLAYED_EVENTS));
     } catch (error) {
-      if (this.#conversationId === conversationId) this.#showEmptiness(`This conversation cannot be shown: ${error.message}`);
+      if (this.#opening === opening) this.#showEmptiness(`This conversation cannot be shown: ${error.message}`);
     }
   }
 
@@ -51,6 +55,7 @@ export class ConversationView {
   close() {
     this.#following?.close();
     this.#following = null;
+    this.#opening = null;
     this.#conversationId = null;
     byId("log").replaceChildren();
     this.#showEmptiness("");
