@@ -45,6 +45,7 @@ async def serve(settings: GatewaySettings) -> None:
     built = build(settings)
     runner = web.AppRunner(built.gateway.application(), access_log=None, shutdown_timeout=settings.shutdown_grace_s)
     try:
+        await built.revocations.start()
         await runner.setup()
         host, _, port = settings.listen.rpartition(":")
         await web.TCPSite(runner, host.strip("[]"), int(port), backlog=1024).start()

@@ -6,10 +6,10 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from chassis.auth import JwksFromUserService, TokenVerifier
 from chassis.channels import open_channel
 from chassis.identity import Identity
-from chassis.service_identity import ServiceTokens
+from chassis.revocations import RevocationList
+from chassis.trust import trust
 from gateway.calls import GrpcCaller
 from gateway.encoder import FrameEncoder
 from gateway.hub import Hub
@@ -22,13 +22,14 @@ from gateway.watch import WatchStreams
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A gateway, its parts, and how to let go of what it holds."""
+    """A gateway, its parts, and how to let go of what it holds. `revocations` is to be started before sockets come."""
 
     gateway: Gateway
     hub: Hub
     watches: WatchStreams
     encoder: FrameEncoder
     services: Services
+    revocations: RevocationList
     close: Callable[[], Awaitable[None]]
 
 
@@ -46,21 +47,17 @@ def build(settings: GatewaySettings) -> Built:
     }
     if not {"user", "agent"} <= channels.keys():
         raise ValueError("HEARTH_USER_SVC_ADDRESS and HEARTH_AGENT_SVC_ADDRESS must be set")
-    if settings.service_key_file is None:
-        raise ValueError("HEARTH_SERVICE_KEY_FILE is not set")
-    tokens = ServiceTokens(channels["user"], settings.service_key_file)
-    verifier = TokenVerifier(
-        JwksFromUserService(channels["user"]), issuer=settings.jwt_issuer, audience=settings.jwt_audience
-    )
+    trusted = trust(channels["user"], settings)
 
     async def own_identity() -> Identity:
-        return await tokens.identity_for(None)
+        return await trusted.tokens.identity_for(None)
 
     encoder = FrameEncoder()
     watches = WatchStreams(channels["agent"], own_identity, encoder)
     hub = Hub(watches)
     services = Services(
-        verifier=verifier.verify,
+        verifier=trusted.verifier.verify,
+        revocations=trusted.revocations,
         caller=GrpcCaller(channels),
         hub=hub,
         clock=time.monotonic,
@@ -69,8 +66,9 @@ def build(settings: GatewaySettings) -> Built:
 
     async def close() -> None:
         await watches.stop()
+        await trusted.revocations.stop()
         for channel in channels.values():
             await channel.close()
 
     gateway = Gateway(services, OriginPolicy(settings.origins()), max_connections=settings.max_connections)
-    return Built(gateway, hub, watches, encoder, services, close)
+    return Built(gateway, hub, watches, encoder, services, trusted.revocations, close)

@@ -19,6 +19,7 @@ from chassis.errors import (
     Unavailable,
 )
 from chassis.identity import Identity
+from chassis.revocations import Revocations
 from gateway import frames, protocol
 from gateway.hub import Hub, parse_topic
 from gateway.interfaces import Caller, ClientInterface, Verifier
@@ -33,6 +34,7 @@ class Services:
     """What every session of a gateway shares; `clock` is monotonic, `wall` the Unix clock, both in seconds."""
 
     verifier: Verifier
+    revocations: Revocations
     caller: Caller
     hub: Hub
     clock: Callable[[], float]

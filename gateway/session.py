@@ -7,7 +7,7 @@ import secrets
 from typing import Final
 
 from chassis.errors import DomainError, FailedPrecondition, InvalidArgument, Unauthenticated
-from chassis.identity import Identity
+from chassis.identity import Identity, credential_revoked
 from gateway import frames, protocol
 from gateway.interfaces import ClientInterface
 from gateway.protocol import CloseCode
@@ -58,6 +58,10 @@ class Session:
 
     def accept(self, identity: Identity, number: int | None = None) -> None:
         """Open the session for somebody whose token is verified already."""
+        if self._services.revocations.is_void(identity):
+            # A ticket that was bought before.
+            self._refuse(credential_revoked())
+            return
         self._identity = identity
         self._client.send(frames.welcome(number, self.id, _rfc3339(identity.expires_at)))
 
@@ -154,7 +158,9 @@ class Session:
 
     def _check_token(self, identity: Identity) -> None:
         left = identity.expires_at - self._services.wall()
-        if left <= 0:
+        if self._services.revocations.is_void(identity):
+            self._refuse(credential_revoked())
+        elif left <= 0:
             self.close(CloseCode.UNAUTHENTICATED, "TOKEN_EXPIRED: the token has expired")
         elif left <= protocol.AUTH_NOTICE_SECONDS and not self._notified:
             self._notified = True

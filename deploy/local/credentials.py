@@ -11,7 +11,7 @@ from pathlib import Path
 from deploy.local.home import write_private
 
 # Processes that have an identity of their own before user_svc.
-SERVICES_WITH_KEYS = ("agent_svc", "memory_svc", "gateway")
+SERVICES_WITH_KEYS = ("tool_svc", "memory_svc", "agent_svc", "gateway")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from agent_svc.adapters.models import ModelSettings, catalog_from_settings
@@ -48,12 +48,12 @@ from agent_svc.servicers.run_servicer import RunServicer
 from agent_svc.servicers.watch_stream import TokenCheck
 from agent_svc.settings import AgentSettings
 from chassis import ids
-from chassis.auth import JwksFromUserService, TokenVerifier
 from chassis.channels import open_channel
 from chassis.database import Database
 from chassis.pagination import PageTokens
+from chassis.revocations import NothingRevoked, Revocations
 from chassis.server import Assembly
-from chassis.service_identity import ServiceTokens
+from chassis.trust import trust
 from hearth.agent.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_server
 from hearth.agent.v1.conversation_service_pb2_grpc import add_ConversationServiceServicer_to_server
 from hearth.agent.v1.file_service_pb2_grpc import FileServiceServicer, add_FileServiceServicer_to_server
@@ -92,6 +92,7 @@ class Outside:
     tool_catalog: ToolCatalog
     tool_executor: ToolExecutor
     identities: Identities
+    revocations: Revocations = field(default_factory=NothingRevoked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,7 @@ def wire(outside: Outside, settings: AgentSettings, worker_id: str) -> Core:
         outside.identities,
         patience,
         settings.run_timeout_s,
+        outside.revocations,
     )
     leases = LeaseKeeper(outside.log)
     indexer = Indexer(outside.index_log, outside.memory.index, outside.identities)
@@ -162,12 +164,12 @@ def wire(outside: Outside, settings: AgentSettings, worker_id: str) -> Core:
 
 
 def services(
-    core: Core, models: ModelCatalog, check: TokenCheck, pages: PageTokens
+    core: Core, models: ModelCatalog, check: TokenCheck, revocations: Revocations, pages: PageTokens
 ) -> list[tuple[Callable[[Any, Any], None], Any, str]]:
     """The gRPC face of the managers, as an Assembly takes it."""
     agents = AgentServicer(core.agents, pages)
     conversations = ConversationServicer(core.conversations, pages)
-    runs = RunServicer(core.runs, core.watching, check, pages)
+    runs = RunServicer(core.runs, core.watching, check, revocations, pages)
     return [
         (add_AgentServiceServicer_to_server, agents, "hearth.agent.v1.AgentService"),
         (add_ConversationServiceServicer_to_server, conversations, "hearth.agent.v1.ConversationService"),
@@ -181,8 +183,8 @@ def services(
 
 async def build(settings: AgentSettings) -> Assembly:
     """Everything that serves and works. Raises ValueError for settings that cannot be right."""
-    if settings.service_key_file is None:
-        raise ValueError("HEARTH_SERVICE_KEY_FILE is not set")
+    user_channel = open_channel(settings.user_svc_address)
+    trusted = trust(user_channel, settings)
     database = Database(
         settings.database_url.get_secret_value(),
         application_name="agent_svc",
@@ -193,7 +195,6 @@ async def build(settings: AgentSettings) -> Assembly:
     )
     worker_id = ids.new().hex
     bus = NatsBus(settings.nats_url.get_secret_value(), f"agent_svc {worker_id}")
-    user_channel = open_channel(settings.user_svc_address)
     memory_channel = open_channel(settings.memory_svc_address)
     tool_channel = open_channel(settings.tool_svc_address)
     execution_channel = open_channel(settings.tool_svc_address, retry=False)
@@ -211,18 +212,18 @@ async def build(settings: AgentSettings) -> Assembly:
         memory=Memory(memory, memory, memory, memory),
         tool_catalog=tools,
         tool_executor=tools,
-        identities=ServiceTokens(user_channel, settings.service_key_file),
+        identities=trusted.tokens,
+        revocations=trusted.revocations,
     )
     core = wire(outside, settings, worker_id)
-    verifier = TokenVerifier(JwksFromUserService(user_channel), settings.jwt_issuer, settings.jwt_audience)
     pages = PageTokens(settings.derived_key("page-tokens"))
     # Last, so that nothing is open when something above cannot be right.
     await pool.open()
     await bus.open()
     return Assembly(
-        servicers=services(core, models, verifier.verify, pages),
-        verifier=verifier,
-        background=[core.hub, core.leases, core.indexer, core.worker, core.sweep],
+        servicers=services(core, models, trusted.verifier.verify, trusted.revocations, pages),
+        verifier=trusted.verifier,
+        background=[trusted.revocations, core.hub, core.leases, core.indexer, core.worker, core.sweep],
         closers=[
             database.close,
             pool.close,

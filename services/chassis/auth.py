@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -12,14 +12,14 @@ import jwt
 
 from chassis import ids
 from chassis.errors import DomainError, Unauthenticated, Unavailable
-from chassis.identity import NO_ORGANIZATION, Identity, Role
+from chassis.identity import NO_ORGANIZATION, Identity, Role, credential_revoked, token_expired
 from chassis.jwks import JwksFromUserService
+from chassis.revocations import CLOCK_LEEWAY_S, NothingRevoked, RevocationList, Revocations
 
 __all__ = ["JwksFromUserService", "JwksSource", "TokenVerifier", "bearer"]
 
 _log = logging.getLogger(__name__)
 
-_CLOCK_LEEWAY_S = 5
 _CLAIMS = ["iss", "aud", "sub", "org", "role", "iat", "exp", "jti"]
 
 
@@ -47,8 +47,7 @@ class TokenVerifier:
 
     A verified token costs a dictionary look-up until it expires. Keys are read again when a token names an unknown one
     (at most every `min_refresh_s` seconds) and when they are older than `max_age_s`; while the source does not answer,
-    the known ones stay good. `still_valid` is asked about a cached token at most every `recheck_s` seconds: the place for
-    revocation.
+    the known ones stay good. `revocations` are asked at each call; before they were read once, no token is good.
     """
 
     def __init__(
@@ -60,22 +59,25 @@ class TokenVerifier:
         cache_size: int = 10_000,
         min_refresh_s: float = 1.0,
         max_age_s: float = 300.0,
-        recheck_s: float = 5.0,
-        still_valid: Callable[[Identity], bool] | None = None,
+        revocations: RevocationList | None = None,
     ) -> None:
         self._source = jwks_source
         self._issuer = issuer
         self._audience = audience
-        self._cache: OrderedDict[str, tuple[Identity, float]] = OrderedDict()
+        self._cache: OrderedDict[str, Identity] = OrderedDict()
         self._cache_size = cache_size
         self._min_refresh_s = min_refresh_s
         self._max_age_s = max_age_s
-        self._recheck_s = recheck_s
-        self._still_valid = still_valid
+        self._revocations = revocations
         self._keys: Mapping[str, jwt.PyJWK] = {}
         self._fetched_at = float("-inf")
         self._tried_at = float("-inf")
         self._refreshing = asyncio.Lock()
+
+    @property
+    def revocations(self) -> Revocations:
+        """What is revoked, for those who hold on to an identity for longer than a call."""
+        return self._revocations or NothingRevoked()
 
     async def verify(self, token: str) -> Identity:
         """The identity that a token stands for.
@@ -85,34 +87,33 @@ class TokenVerifier:
         """
         known = self._cache.get(token)
         if known is not None:
-            return self._from_cache(token, *known)
+            return self._from_cache(token, known)
+        if self._revocations is not None:
+            await self._revocations.load()
         identity = await self._verify_signature(token)
-        self._check(identity)
+        self._check(token, identity)
         if len(self._cache) >= self._cache_size:
             self._cache.popitem(last=False)
-        self._cache[token] = (identity, time.monotonic())
+        self._cache[token] = identity
         return identity
 
     def forget(self, key_id: str) -> None:
         """Drops the cached tokens of an API key, so that the next call asks again."""
-        for token in [token for token, (identity, _) in self._cache.items() if identity.key_id == key_id]:
+        for token in [token for token, identity in self._cache.items() if identity.key_id == key_id]:
             del self._cache[token]
 
-    def _from_cache(self, token: str, identity: Identity, checked_at: float) -> Identity:
-        if identity.expires_at + _CLOCK_LEEWAY_S <= time.time():
+    def _from_cache(self, token: str, identity: Identity) -> Identity:
+        if identity.expires_at + CLOCK_LEEWAY_S <= time.time():
             del self._cache[token]
-            raise _expired()
-        if self._still_valid is not None and time.monotonic() - checked_at >= self._recheck_s:
-            self._check(identity)
-            self._cache[token] = (identity, time.monotonic())
+            raise token_expired()
+        self._check(token, identity)
         self._cache.move_to_end(token)
         return identity
 
-    def _check(self, identity: Identity) -> None:
-        if self._still_valid is not None and not self._still_valid(identity):
-            for token in [token for token, (known, _) in self._cache.items() if known is identity]:
-                del self._cache[token]
-            raise _invalid("the credential has been revoked")
+    def _check(self, token: str, identity: Identity) -> None:
+        if self._revocations is not None and self._revocations.is_void(identity):
+            self._cache.pop(token, None)
+            raise credential_revoked()
 
     async def _verify_signature(self, token: str) -> Identity:
         if not token:
@@ -125,11 +126,11 @@ class TokenVerifier:
                 algorithms=["EdDSA"],
                 audience=self._audience,
                 issuer=self._issuer,
-                leeway=_CLOCK_LEEWAY_S,
+                leeway=CLOCK_LEEWAY_S,
                 options={"require": _CLAIMS},
             )
         except jwt.ExpiredSignatureError:
-            raise _expired() from None
+            raise token_expired() from None
         except jwt.InvalidTokenError:
             raise _invalid("the token is not valid") from None
         return _identity(token, claims)
@@ -185,6 +186,7 @@ def _identity(token: str, claims: Mapping[str, Any]) -> Identity:
         key_id=str(claims.get("key", "")),
         on_behalf_of=str(claims.get("obo") or ""),
         expires_at=float(claims["exp"]),
+        issued_at=float(claims["iat"]),
     )
 
 
@@ -197,7 +199,3 @@ def _organization(claim: str, role: Role) -> UUID:
 
 def _invalid(message: str) -> Unauthenticated:
     return Unauthenticated(message, reason="TOKEN_INVALID")
-
-
-def _expired() -> Unauthenticated:
-    return Unauthenticated("the token has expired", reason="TOKEN_EXPIRED")

@@ -1,6 +1,7 @@
 """The edge of a server: what surrounds every handler, in one fixed order.
 
-errors → request id and trace → authentication and access → schema → handler under a deadline.
+errors → request id and trace → authentication and access → schema → handler under a deadline; a stream, in either direction,
+under its credential: it ends when that is revoked or expires.
 
 Handlers are wrapped once, when they are registered, instead of by interceptors at each call: what the descriptors say
 is looked up then, and a call costs a few function calls.
@@ -24,8 +25,9 @@ from chassis.auth import TokenVerifier, bearer
 from chassis.callcontext import Call, new_request_id, set_call
 from chassis.errors import DeadlineExceeded, DomainError, Internal, InvalidArgument, not_implemented
 from chassis.idempotency import Replayed
-from chassis.identity import Access, Identity, role_insufficient, set_current
+from chassis.identity import Access, Identity, current_or_none, role_insufficient, set_current
 from chassis.methods import Method
+from chassis.revocations import NothingRevoked, holding
 from chassis.status import to_wire
 
 _log = logging.getLogger("chassis.call")
@@ -41,6 +43,7 @@ class Edge:
 
     def __init__(self, verifier: TokenVerifier | None) -> None:
         self._verifier = verifier
+        self._revocations = NothingRevoked() if verifier is None else verifier.revocations
 
     def wrap(self, method: Method, handler: Any) -> "grpc.RpcMethodHandler[Any, Any]":
         """The same handler, behind the edge."""
@@ -75,6 +78,9 @@ class Edge:
             try:
                 limit_s = await self._enter(method, context, default_s)
                 request = take(from_string, raw)
+                if method.streams_requests:
+                    async with holding(current_or_none(), self._revocations):
+                        return await call(request, context)
                 if limit_s is None:
                     return await call(request, context)
                 return await _limited(call(request, context), limit_s)
@@ -95,13 +101,14 @@ class Edge:
             try:
                 await self._enter(method, context, None)
                 request = take(from_string, raw)
-                if not yields:
-                    await call(request, context)
-                    return
-                # Written here rather than yielded to gRPC, so that a cancelled stream closes the handler at once.
-                async with aclosing(call(request, context)) as responses:
-                    async for response in responses:
-                        await context.write(response)
+                async with holding(current_or_none(), self._revocations):
+                    if not yields:
+                        await call(request, context)
+                        return
+                    # Written here rather than yielded to gRPC, so that a cancelled stream closes the handler at once.
+                    async with aclosing(call(request, context)) as responses:
+                        async for response in responses:
+                            await context.write(response)
             except Exception as error:
                 await _abort(context, method, error, request)
 

@@ -47,7 +47,7 @@ class Access(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A verified caller. `subject` is `user_…` or `svc:<name>`; `expires_at` is Unix time in seconds."""
+    """A verified caller. `subject` is `user_…` or `svc:<name>`; times are Unix times in seconds."""
 
     organization_id: UUID
     subject: str
@@ -56,6 +56,7 @@ class Identity:
     key_id: str = ""
     on_behalf_of: str = ""
     expires_at: float = 0.0
+    issued_at: float = 0.0
 
     def at_least(self, role: Role) -> bool:
         """Whether this is a person or program of this role or above. Never true for a service."""
@@ -70,6 +71,16 @@ class Identity:
 def role_insufficient(needed: str) -> PermissionDenied:
     """The answer to a caller whose role does not reach."""
     return PermissionDenied(f"needs the role {needed}", reason="ROLE_INSUFFICIENT", metadata={"needed": needed})
+
+
+def credential_revoked() -> Unauthenticated:
+    """The answer to a token whose key, user or organization stopped being good after it was issued."""
+    return Unauthenticated("the credential has been revoked", reason="TOKEN_INVALID")
+
+
+def token_expired() -> Unauthenticated:
+    """The answer to a token that was good."""
+    return Unauthenticated("the token has expired", reason="TOKEN_EXPIRED")
 
 
 _current: ContextVar[Identity | None] = ContextVar("hearth_identity", default=None)

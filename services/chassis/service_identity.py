@@ -7,10 +7,12 @@ from pathlib import Path
 from uuid import UUID
 
 import grpc
+import jwt
 
 from chassis import ids
 from chassis.errors import Unavailable
 from chassis.identity import NO_ORGANIZATION, Identity, Role
+from chassis.revocations import NothingRevoked, Revocations
 from chassis.status import from_rpc_error
 from hearth.user.v1 import token_service_pb2, token_service_pb2_grpc
 
@@ -20,14 +22,18 @@ _TIMEOUT_S = 5.0
 
 
 class ServiceTokens:
-    """Gets SERVICE tokens from user_svc with this process's key and keeps each until a minute before it expires.
+    """Gets SERVICE tokens from user_svc with this process's key and keeps each until a minute before it expires, or until its
+    organization is disabled or deleted.
 
     `use(await tokens.identity_for(organization_id))` makes outgoing calls carry it.
     """
 
-    def __init__(self, user_svc_channel: grpc.aio.Channel, key_file: Path | str) -> None:
+    def __init__(
+        self, user_svc_channel: grpc.aio.Channel, key_file: Path | str, revocations: Revocations | None = None
+    ) -> None:
         self._stub = token_service_pb2_grpc.TokenServiceStub(user_svc_channel)
         self._key_file = Path(key_file)
+        self._revocations = revocations or NothingRevoked()
         self._cache: OrderedDict[tuple[UUID, str], Identity] = OrderedDict()
         self._asking: dict[tuple[UUID, str], asyncio.Lock] = {}
 
@@ -51,9 +57,17 @@ class ServiceTokens:
             if not lock.locked():
                 self._asking.pop(wanted, None)
 
+    def forget(self, identity: Identity) -> None:
+        """Gives this one out no more: it was refused."""
+        wanted = (identity.organization_id, identity.on_behalf_of)
+        if self._cache.get(wanted) is identity:
+            del self._cache[wanted]
+
     def _fresh(self, wanted: tuple[UUID, str]) -> Identity | None:
         known = self._cache.get(wanted)
         if known is None or known.expires_at - time.time() < _RENEW_BEFORE_S:
+            return None
+        if self._revocations.is_void(known):
             return None
         self._cache.move_to_end(wanted)
         return known
@@ -78,6 +92,7 @@ class ServiceTokens:
             token=answer.token,
             on_behalf_of=user,
             expires_at=answer.expire_time.seconds + answer.expire_time.nanos / 1e9,
+            issued_at=_issued_at(answer.token),
         )
         self._cache[wanted] = identity
         if len(self._cache) > _MAX_CACHED:
@@ -90,3 +105,11 @@ class ServiceTokens:
             return self._key_file.read_text().strip()
         except OSError as error:
             raise Unavailable("this service cannot read its own key", reason="DEPENDENCY_UNAVAILABLE") from error
+
+
+def _issued_at(token: str) -> float:
+    """By user_svc's clock. Whoever gets the token verifies it; here it comes from the one who signed it."""
+    try:
+        return float(jwt.decode(token, options={"verify_signature": False})["iat"])
+    except (jwt.InvalidTokenError, KeyError, TypeError, ValueError):
+        raise Unavailable("user_svc gave something that is no token", reason="DEPENDENCY_UNAVAILABLE") from None

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chassis.auth import JwksFromUserService, TokenVerifier
 from chassis.channels import open_channel
 from chassis.database import Database
 from chassis.pagination import PageTokens
 from chassis.server import Assembly
+from chassis.trust import trust
 from hearth.memory.internal.v1.context_service_pb2_grpc import add_ContextServiceServicer_to_server
 from hearth.memory.internal.v1.recall_index_service_pb2_grpc import add_RecallIndexServiceServicer_to_server
 from hearth.memory.v1.archival_memory_service_pb2_grpc import add_ArchivalMemoryServiceServicer_to_server
@@ -40,6 +40,8 @@ async def build(settings: MemorySettings) -> Assembly:
 
     Raises ValueError for settings that cannot be right, DomainError when another process holds the index.
     """
+    users = open_channel(settings.user_svc_address)
+    trusted = trust(users, settings)
     database = Database(
         settings.database_url.get_secret_value(),
         application_name="memory_svc",
@@ -62,14 +64,13 @@ async def build(settings: MemorySettings) -> Assembly:
     searcher = HybridSearch(work, index, embedder, words, applier)
     recall = RecallManager(work, searcher, applier)
     pages = PageTokens(settings.derived_key("page-tokens"))
-    users = open_channel(settings.user_svc_address)
     blocks = BlockServicer(BlockManager(work), pages)
     archival = ArchivalMemoryServicer(PassageManager(work, searcher, applier), pages)
     contexts = ContextServicer(ContextManager(work, SqlAgentMemorySummaries(database), searcher))
     return Assembly(
         servicers=_registrations(blocks, archival, recall, contexts),
-        verifier=TokenVerifier(JwksFromUserService(users), settings.jwt_issuer, settings.jwt_audience),
-        background=[applier],
+        verifier=trusted.verifier,
+        background=[trusted.revocations, applier],
         closers=[database.close, users.close, embedder.stop, index.close],
     )
 

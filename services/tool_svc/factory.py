@@ -1,10 +1,10 @@
 """Puts tool_svc together. The only file that knows every class."""
 
-from chassis.auth import JwksFromUserService, TokenVerifier
 from chassis.channels import open_channel
 from chassis.database import Database
 from chassis.pagination import PageTokens
 from chassis.server import Assembly
+from chassis.trust import trust
 from hearth.tool.v1.mcp_server_service_pb2_grpc import add_McpServerServiceServicer_to_server
 from hearth.tool.v1.secret_service_pb2_grpc import add_SecretServiceServicer_to_server
 from hearth.tool.v1.tool_execution_service_pb2_grpc import add_ToolExecutionServiceServicer_to_server
@@ -25,6 +25,8 @@ async def build(settings: ToolServiceSettings) -> Assembly:
     Raises ValueError for settings that cannot be right, SandboxUnavailable.
     """
     pages = PageTokens(settings.derived_key("page-tokens"))
+    users = open_channel(settings.user_svc_address)
+    trusted = trust(users, settings)
     sandbox = SandboxPool(settings.pool())
     await sandbox.start()
     database = Database(
@@ -32,7 +34,6 @@ async def build(settings: ToolServiceSettings) -> Assembly:
         application_name="tool_svc",
         pool_size=settings.database_pool_size,
     )
-    users = open_channel(settings.user_svc_address)
     work = PostgresUnitOfWork(database)
     tools = ToolServicer(ToolManager(work), pages)
     executions = ToolExecutionServicer(ExecutionManager(work, sandbox, settings.ceiling()))
@@ -43,7 +44,8 @@ async def build(settings: ToolServiceSettings) -> Assembly:
             (add_McpServerServiceServicer_to_server, McpServerServicer(), "hearth.tool.v1.McpServerService"),
             (add_SecretServiceServicer_to_server, SecretServicer(), "hearth.tool.v1.SecretService"),
         ],
-        verifier=TokenVerifier(JwksFromUserService(users), settings.jwt_issuer, settings.jwt_audience),
+        verifier=trusted.verifier,
+        background=[trusted.revocations],
         # Not background work: the sandbox ends after the calls that still run in it.
         closers=[database.close, users.close, sandbox.stop],
     )

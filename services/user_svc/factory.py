@@ -4,6 +4,7 @@ from chassis.auth import TokenVerifier
 from chassis.database import Database
 from chassis.pagination import PageTokens
 from chassis.server import Assembly
+from hearth.user.internal.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
 from hearth.user.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
 from hearth.user.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 from hearth.user.v1.organization_service_pb2_grpc import add_OrganizationServiceServicer_to_server
@@ -11,9 +12,11 @@ from hearth.user.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_se
 from hearth.user.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 from user_svc.adapters.keys import Ed25519Forge, JwtSigner
 from user_svc.adapters.local_jwks import LocalJwks
+from user_svc.adapters.local_revocations import NoticeToList, local_list
 from user_svc.managers.api_key_manager import ApiKeyManager
 from user_svc.managers.bootstrap_manager import BootstrapManager
 from user_svc.managers.organization_manager import OrganizationManager
+from user_svc.managers.revocation_manager import RevocationManager
 from user_svc.managers.signing_key_manager import SigningKeyManager
 from user_svc.managers.token_manager import TokenManager
 from user_svc.managers.user_manager import UserManager
@@ -22,6 +25,7 @@ from user_svc.repositories.unit_of_work import PostgresUnitOfWork
 from user_svc.servicers.api_key_servicer import ApiKeyServicer
 from user_svc.servicers.audit_servicer import AuditServicer
 from user_svc.servicers.organization_servicer import OrganizationServicer
+from user_svc.servicers.revocation_servicer import RevocationServicer
 from user_svc.servicers.token_servicer import TokenServicer
 from user_svc.servicers.user_servicer import UserServicer
 from user_svc.settings import UserSettings
@@ -39,15 +43,18 @@ async def build(settings: UserSettings) -> Assembly:
     )
     work = PostgresUnitOfWork(database)
     sealing_key = settings.derived_key("signing-keys")
-    keys = SigningKeyManager(work, Ed25519Forge(sealing_key))
+    keys = SigningKeyManager(work, Ed25519Forge(sealing_key), settings.signing_key_publication_s)
     signer = JwtSigner(sealing_key, settings.jwt_issuer, settings.jwt_audience)
     await keys.ensure()
     await BootstrapManager(work).ensure(settings.bootstrap_admin_key())
 
+    revoking = RevocationManager(work)
+    revocations = local_list(revoking)
+    notice = NoticeToList(revocations)
     pages = PageTokens(settings.derived_key("page-tokens"))
-    organizations = OrganizationServicer(OrganizationManager(work), pages)
-    users = UserServicer(UserManager(work), pages)
-    api_keys = ApiKeyServicer(ApiKeyManager(work), pages)
+    organizations = OrganizationServicer(OrganizationManager(work, notice), pages)
+    users = UserServicer(UserManager(work, notice), pages)
+    api_keys = ApiKeyServicer(ApiKeyManager(work, notice), pages)
     tokens = TokenServicer(TokenManager(PostgresDirectory(database), keys, signer, settings.service_keys()), keys)
     return Assembly(
         servicers=[
@@ -56,7 +63,13 @@ async def build(settings: UserSettings) -> Assembly:
             (add_ApiKeyServiceServicer_to_server, api_keys, "hearth.user.v1.ApiKeyService"),
             (add_TokenServiceServicer_to_server, tokens, "hearth.user.v1.TokenService"),
             (add_AuditServiceServicer_to_server, AuditServicer(), "hearth.user.v1.AuditService"),
+            (
+                add_RevocationServiceServicer_to_server,
+                RevocationServicer(revoking),
+                "hearth.user.internal.v1.RevocationService",
+            ),
         ],
-        verifier=TokenVerifier(LocalJwks(keys), settings.jwt_issuer, settings.jwt_audience),
+        verifier=TokenVerifier(LocalJwks(keys), settings.jwt_issuer, settings.jwt_audience, revocations=revocations),
+        background=[revocations],
         closers=[database.close],
     )

@@ -5,16 +5,20 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import Field
+
 from chassis.settings import ServiceSettings
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class UserSettings(ServiceSettings):
-    """HEARTH_BOOTSTRAP_ADMIN_KEY_FILE and HEARTH_SERVICE_KEYS_FILE; both are read at start."""
+    """HEARTH_BOOTSTRAP_ADMIN_KEY_FILE and HEARTH_SERVICE_KEYS_FILE, both read at start; HEARTH_SIGNING_KEY_PUBLICATION_S."""
 
     bootstrap_admin_key_file: Path | None = None
     service_keys_file: Path | None = None
+    # Seconds that a new signing key is published before it signs: a replica's look (5 s) and Envoy's cache (10 s), and some.
+    signing_key_publication_s: float = Field(default=20.0, ge=10)
 
     def bootstrap_admin_key(self) -> str:
         """The first administrator's API key; empty when no file is named. Raises OSError when it cannot be read."""

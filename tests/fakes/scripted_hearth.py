@@ -35,6 +35,7 @@ from hearth.agent.v1 import (
 )
 from hearth.memory.v1 import block_service_pb2, block_service_pb2_grpc
 from hearth.type.v1 import access_pb2
+from hearth.user.internal.v1 import revocation_service_pb2, revocation_service_pb2_grpc
 from hearth.user.v1 import token_pb2, token_service_pb2, token_service_pb2_grpc
 from tests.fakes.scripted_world import Conversation, World, reply
 
@@ -66,6 +67,17 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
         answer.role = access_pb2.Role.Value(f"ROLE_{me.role.name}")
         answer.organization.id = ids.encode("org", me.organization_id)
         return answer
+
+
+class RevocationServicer(revocation_service_pb2_grpc.RevocationServiceServicer):
+    def __init__(self, world: World, _: object) -> None:
+        self._world = world
+
+    async def ListRevocations(self, request: Any, context: Any) -> revocation_service_pb2.ListRevocationsResponse:
+        found = [
+            revocation_service_pb2.Revocation(subject=subject) for subject in self._world.void[request.after_position :]
+        ]
+        return revocation_service_pb2.ListRevocationsResponse(revocations=found, position=len(self._world.void))
 
 
 class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
@@ -254,6 +266,11 @@ class ScriptedHearth:
         # The methods that a servicer leaves out answer UNIMPLEMENTED.
         made: list[tuple[Any, Any, str]] = [
             (token_service_pb2_grpc.add_TokenServiceServicer_to_server, TokenServicer, "user.v1.TokenService"),
+            (
+                revocation_service_pb2_grpc.add_RevocationServiceServicer_to_server,
+                RevocationServicer,
+                "user.internal.v1.RevocationService",
+            ),
             (agent_service_pb2_grpc.add_AgentServiceServicer_to_server, AgentServicer, "agent.v1.AgentService"),
             (model_service_pb2_grpc.add_ModelServiceServicer_to_server, ModelServicer, "agent.v1.ModelService"),
             (block_service_pb2_grpc.add_BlockServiceServicer_to_server, BlockServicer, "memory.v1.BlockService"),

@@ -120,6 +120,8 @@ class World:
         self.live = 0
         self.token_pause_s = 0.02
         self.revoked: set[str] = set()
+        # Subjects whose tokens user_svc calls void.
+        self.void: list[str] = []
         self.hiccups = 0
         self.tasks: set[asyncio.Task[None]] = set()
 

@@ -12,17 +12,26 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chassis import ids
 from chassis.identity import Identity, Role
+from hearth.user.internal.v1 import revocation_service_pb2, revocation_service_pb2_grpc
 from hearth.user.v1 import token_service_pb2 as pb
 from hearth.user.v1.token_service_pb2_grpc import TokenServiceServicer, add_TokenServiceServicer_to_server
 
 
+class Revocations(revocation_service_pb2_grpc.RevocationServiceServicer):
+    """Nothing is revoked."""
+
+    def ListRevocations(self, request: Any, context: Any) -> revocation_service_pb2.ListRevocationsResponse:
+        return revocation_service_pb2.ListRevocationsResponse(position=request.after_position)
+
+
 class Issuer(TokenServiceServicer):
-    """A TokenService with GetJwks only, on a loopback port, in threads of its own."""
+    """A TokenService that publishes its key and gives services tokens, on a loopback port, in threads of its own."""
 
     def __init__(self) -> None:
         self._key = Ed25519PrivateKey.generate()
         self._server = grpc.server(ThreadPoolExecutor(max_workers=2), options=[("grpc.so_reuseport", 0)])
         add_TokenServiceServicer_to_server(self, self._server)
+        revocation_service_pb2_grpc.add_RevocationServiceServicer_to_server(Revocations(), self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
 
@@ -36,7 +45,13 @@ class Issuer(TokenServiceServicer):
         return answer
 
     def IssueToken(self, request: Any, context: Any) -> Any:
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "tests sign their own")
+        identity = self.identity(uuid.UUID(int=0), Role.SERVICE)
+        answer = pb.IssueTokenResponse(token=identity.token)
+        answer.expire_time.FromSeconds(int(time.time()) + 900)
+        return answer
+
+    def RotateSigningKey(self, request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "not here")
 
     def WhoAmI(self, request: Any, context: Any) -> Any:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "tests sign their own")

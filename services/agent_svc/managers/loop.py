@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from agent_svc.domain.conversation import Message
@@ -21,11 +21,12 @@ from agent_svc.managers.caches import AgentCache, ToolCache
 from agent_svc.managers.model_step import BrokenOff, Draft, ModelStep
 from agent_svc.managers.patience import Patience
 from agent_svc.managers.progress import Progress
-from agent_svc.managers.run_errors import STEP_LIMIT, TIME_LIMIT, WITHHELD, GivenUp, run_error
+from agent_svc.managers.run_errors import NOT_ACTIVE, STEP_LIMIT, TIME_LIMIT, WITHHELD, GivenUp, run_error
 from agent_svc.managers.run_writer import LogAway, RunWriter
 from agent_svc.managers.tool_runner import ToolRunner
 from chassis import ids
 from chassis.identity import Identity, use
+from chassis.revocations import Revocations
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class RunLoop:
         identities: Identities,
         patience: Patience,
         run_timeout_s: float,
+        revocations: Revocations,
     ) -> None:
         self._writer = writer
         self._step = step
@@ -69,6 +71,7 @@ class RunLoop:
         self._identities = identities
         self._patience = patience
         self._run_timeout_s = run_timeout_s
+        self._revocations = revocations
 
     async def work(self, turn: Turn, history: Sequence[Message]) -> Committed:
         """Ends the run and says how many runs of the conversation are left.
@@ -78,10 +81,14 @@ class RunLoop:
         """
         progress: Progress | None = None
         limit = asyncio.timeout(self._run_timeout_s)
+        revoked = asyncio.Event()
+        forget: Callable[[], None] | None = None
         try:
             async with limit:
                 try:
-                    progress = await self._begin(turn, history)
+                    identity = await self._identity(turn)
+                    forget = self._revocations.when_void(identity, lambda: _end(limit, revoked))
+                    progress = await self._begin(turn, history, identity)
                     return await self._loop(progress)
                 except (Fenced, LogAway):
                     raise
@@ -92,15 +99,19 @@ class RunLoop:
         except TimeoutError:
             if not limit.expired():
                 raise
+            if revoked.is_set():
+                return await self._fail(turn, progress, NOT_ACTIVE, RunStopReason.ERROR)
             return await self._fail(turn, progress, TIME_LIMIT, RunStopReason.TIME_LIMIT)
+        finally:
+            if forget is not None:
+                forget()
         return await self._fail(turn, progress, problem, RunStopReason.ERROR)
 
-    async def _begin(self, turn: Turn, history: Sequence[Message]) -> Progress:
+    async def _begin(self, turn: Turn, history: Sequence[Message], identity: Identity) -> Progress:
         run = turn.run
         if turn.claims > MAX_CLAIMS:
             raise GivenUp
         agent = await self._agents.get(run.organization_id, run.agent_id, turn.agent_version)
-        identity = await self._identity(turn)
         with use(identity):
             model = await self._models.resolve(agent.model)
             tools: list[Tool] = []
@@ -225,3 +236,10 @@ class RunLoop:
         event = RunFailed(stop_reason, error, usage)
         ending = Ending(RunState.FAILED, stop_reason, error)
         return await self._writer.write(turn, progress.history if progress else [], [event], ending=ending)
+
+
+def _end(limit: asyncio.Timeout, revoked: asyncio.Event) -> None:
+    """The run's organization was disabled or deleted: what it waits for is not waited for any more."""
+    if not limit.expired():
+        revoked.set()
+        limit.reschedule(asyncio.get_running_loop().time())

@@ -11,11 +11,14 @@ from agent_svc.domain.model import (
     ModelRejected,
 )
 from agent_svc.domain.run import RunError
-from chassis.errors import DomainError, NotFound
+from chassis.errors import DomainError, FailedPrecondition, NotFound
 
 STEP_LIMIT = RunError("STEP_LIMIT_REACHED", "The run reached its limit of steps without a final answer.")
 TIME_LIMIT = RunError("TIME_LIMIT_REACHED", "The run reached its limit of time without a final answer.")
 WITHHELD = RunError("MODEL_REJECTED", "The model's provider withheld the answer by its content rules.")
+NOT_ACTIVE = RunError(
+    "ORGANIZATION_NOT_ACTIVE", "The organization was disabled or deleted while the run was in progress."
+)
 _INTERNAL = RunError("INTERNAL", "Something went wrong inside of Hearth. The log says what.")
 
 
@@ -29,6 +32,8 @@ def run_error(error: Exception) -> RunError:
         return RunError(_model_reason(error), error.message)
     if isinstance(error, GivenUp):
         return RunError("INTERNAL", "The run was given up: several workers ended while they worked on it.")
+    if isinstance(error, FailedPrecondition) and error.reason == NOT_ACTIVE.reason:
+        return NOT_ACTIVE
     if isinstance(error, NotFound):
         return RunError(error.reason, f"Something that the run needs is gone: {error.message}.")
     if isinstance(error, DomainError):

@@ -20,6 +20,7 @@ from chassis.idempotency import request_key
 from chassis.identity import Identity, current
 from chassis.once import RequestKey
 from chassis.pagination import PageTokens, page_size
+from chassis.revocations import Revocations
 from hearth.agent.v1 import event_pb2
 from hearth.agent.v1 import run_service_pb2 as pb
 from hearth.agent.v1.run_service_pb2_grpc import RunServiceServicer
@@ -28,10 +29,18 @@ from hearth.agent.v1.run_service_pb2_grpc import RunServiceServicer
 class RunServicer(RunServiceServicer):
     """Messages in, messages out; streams are batches of what is ready."""
 
-    def __init__(self, runs: RunManager, watching: WatchManager, check: TokenCheck, pages: PageTokens) -> None:
+    def __init__(
+        self,
+        runs: RunManager,
+        watching: WatchManager,
+        check: TokenCheck,
+        revocations: Revocations,
+        pages: PageTokens,
+    ) -> None:
         self._runs = runs
         self._watching = watching
         self._check = check
+        self._revocations = revocations
         self._pages = pages
 
     async def StartRun(self, request: pb.StartRunRequest, context: Any) -> pb.StartRunResponse:
@@ -80,8 +89,9 @@ class RunServicer(RunServiceServicer):
     async def Watch(
         self, request_iterator: AsyncIterator[pb.WatchRequest], context: Any
     ) -> AsyncIterator[pb.WatchResponse]:
-        async with aclosing(WatchStream(self._watching, self._check, current()).responses(request_iterator)) as stream:
-            async for response in stream:
+        stream = WatchStream(self._watching, self._check, self._revocations, current())
+        async with aclosing(stream.responses(request_iterator)) as responses:
+            async for response in responses:
                 yield response
 
     async def GetRun(self, request: pb.GetRunRequest, context: Any) -> pb.GetRunResponse:

@@ -11,8 +11,9 @@ from contextlib import AbstractAsyncContextManager
 from agent_svc.managers.watch_manager import Following, WatchManager
 from agent_svc.servicers.frames import FrameWriter
 from chassis import ids
-from chassis.errors import DomainError, InvalidArgument, OutOfRange, ResourceExhausted, Unauthenticated
-from chassis.identity import Identity
+from chassis.errors import DomainError, InvalidArgument, OutOfRange, ResourceExhausted
+from chassis.identity import Identity, credential_revoked, token_expired
+from chassis.revocations import CLOCK_LEEWAY_S, Revocations
 from hearth.agent.v1 import run_service_pb2 as pb
 
 _log = logging.getLogger(__name__)
@@ -23,8 +24,6 @@ MAX_SUBSCRIPTIONS = 10_000
 # Items that wait for the stream. A subscription waits while there is no room, and its feed drops deltas meanwhile.
 _QUEUE_LIMIT = 2_000
 _BATCH_LIMIT = 500
-# The edge lets a token live a little longer than it says, for clocks that differ.
-_LEEWAY_S = 5.0
 
 _CODES = {
     "INVALID_ARGUMENT": 3,
@@ -53,9 +52,10 @@ class _Subscription:
 class WatchStream:
     """The state of one stream. Use `responses` once."""
 
-    def __init__(self, watching: WatchManager, check: TokenCheck, caller: Identity) -> None:
+    def __init__(self, watching: WatchManager, check: TokenCheck, revocations: Revocations, caller: Identity) -> None:
         self._watching = watching
         self._check = check
+        self._revocations = revocations
         self._caller = caller
         self._subscriptions: dict[int, _Subscription] = {}
         self._out: asyncio.Queue[pb.WatchItem | None] = asyncio.Queue(_QUEUE_LIMIT)
@@ -173,17 +173,20 @@ class WatchStream:
         return self._watching.conversation(identity.organization_id, conversation_id, after_seq)
 
     async def _deliver(self, subscription: _Subscription, following: Following) -> None:
-        """Raises Unauthenticated when the token has expired and no other has come."""
+        """Raises Unauthenticated when the token is revoked, or has expired and no other has come."""
         identity = subscription.identity
         assert identity is not None
         writer = FrameWriter(identity.organization_id, following.conversation_id)
-        watchdog = asyncio.create_task(_expiry(subscription)) if identity is not self._caller else None
+        watchdog: asyncio.Task[DomainError] | None = None
+        # The stream's own identity is the edge's to watch.
+        if identity is not self._caller:
+            watchdog = asyncio.create_task(_end_of_token(subscription, self._revocations))
         batches = asyncio.create_task(self._pump(subscription.number, following, writer))
         waiting = {batches} if watchdog is None else {batches, watchdog}
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if not batches.done():
-                raise Unauthenticated("the token has expired", reason="TOKEN_EXPIRED")
+            if watchdog is not None and watchdog.done():
+                raise watchdog.result()
             await batches
         finally:
             for one in waiting:
@@ -198,20 +201,25 @@ class WatchStream:
                 await self._out.put(item)
 
 
-async def _expiry(subscription: _Subscription) -> None:
-    """Returns when the subscription's token has expired."""
+async def _end_of_token(subscription: _Subscription, revocations: Revocations) -> DomainError:
+    """Returns when the subscription's token is good no more, with what is to be said about it."""
     while True:
         identity = subscription.identity
         assert identity is not None
-        left = identity.expires_at + _LEEWAY_S - time.time()
-        if left <= 0:
-            return
         subscription.renewed.clear()
+        if revocations.is_void(identity):
+            return credential_revoked()
+        left = identity.expires_at + CLOCK_LEEWAY_S - time.time()
+        if left <= 0:
+            return token_expired()
+        forget = revocations.when_void(identity, subscription.renewed.set)
         try:
             async with asyncio.timeout(left):
                 await subscription.renewed.wait()
         except TimeoutError:
             continue
+        finally:
+            forget()
 
 
 def _subscribed(number: int, following: Following) -> pb.WatchItem:

@@ -20,13 +20,14 @@ class Ed25519Forge:
     def __init__(self, sealing_key: bytes) -> None:
         self._seal = AESGCM(sealing_key)
 
-    def make(self) -> SigningKey:
+    def make(self, activate_time: datetime | None = None) -> SigningKey:
         private = Ed25519PrivateKey.generate()
         public = private.public_key().public_bytes_raw()
         key_id = thumbprint(public)
         nonce = os.urandom(_NONCE_BYTES)
         sealed = nonce + self._seal.encrypt(nonce, private.private_bytes_raw(), key_id.encode())
-        return SigningKey(key_id, public, sealed, datetime.now(UTC), None)
+        now = datetime.now(UTC)
+        return SigningKey(key_id, public, sealed, now, None, activate_time or now)
 
     def check(self, key: SigningKey) -> None:
         """Raises ValueError when the key was sealed under another master key."""

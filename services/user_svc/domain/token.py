@@ -9,6 +9,9 @@ from uuid import UUID
 from chassis.identity import Role
 
 LIFETIME = timedelta(minutes=15)
+# A key that signs no more is published this much longer than its last token lives: for clocks that differ, and for a replica
+# that has not noticed yet.
+_RETIREMENT_SLACK = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,10 @@ class SigningKey:
     public_key: bytes
     sealed_private_key: bytes = field(repr=False)
     create_time: datetime
-    # From then on no token that it signed is good any more, None while it is in use.
+    # From then on no token that it signed is good any more, None while nothing replaces it.
     retire_time: datetime | None
+    # From then on it signs; it is published before, so that every verifier knows it by then.
+    activate_time: datetime
 
     def jwk(self) -> dict[str, str]:
         """The public part as members of a JWK (RFC 7517, RFC 8037)."""
@@ -71,6 +76,20 @@ class SigningKey:
             "alg": "EdDSA",
             "use": "sig",
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """One signing key takes over from the others: when it begins to sign, and when they are no longer published."""
+
+    key_id: str
+    activate_time: datetime
+    previous_retire_time: datetime
+
+
+def retirement(successor_activates: datetime) -> datetime:
+    """When the last token of a key has expired that signs until its successor does."""
+    return successor_activates + LIFETIME + _RETIREMENT_SLACK
 
 
 def thumbprint(public_key: bytes) -> str:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from user_svc.domain.api_key import ApiKey
 from user_svc.domain.organization import Organization, OrganizationChange
+from user_svc.domain.revocation import Revocation
 from user_svc.domain.token import SigningKey
 from user_svc.domain.user import User, UserChange
 
@@ -82,6 +83,10 @@ class UserRepository(Protocol):
         """Marks one as deleted."""
         ...
 
+    async def disable_all(self) -> None:
+        """Disables all of the organization."""
+        ...
+
 
 class ApiKeyRepository(Protocol):
     """The API keys of the transaction's organization."""
@@ -102,8 +107,8 @@ class ApiKeyRepository(Protocol):
         """Makes a key useless; does nothing to one that is."""
         ...
 
-    async def revoke_all(self, user_id: UUID) -> None:
-        """Makes all keys of a user useless."""
+    async def revoke_all(self, user_id: UUID | None = None) -> None:
+        """Makes all keys of a user useless, or all of the organization."""
         ...
 
     async def is_active_anywhere(self, secret_hash: bytes) -> bool:
@@ -123,5 +128,29 @@ class SigningKeyRepository(Protocol):
         ...
 
     async def usable(self, now: datetime) -> Sequence[SigningKey]:
-        """Those whose tokens may be good, newest first."""
+        """Those whose tokens may be good or will be, newest first."""
+        ...
+
+    async def retire(self, key_ids: Sequence[str], at: datetime) -> None:
+        """Says when the last token of each will have expired."""
+        ...
+
+    async def drop_retired(self, now: datetime) -> None:
+        """Forgets those whose last token has expired."""
+        ...
+
+
+class RevocationRepository(Protocol):
+    """Which tokens are void; of all organizations. Recording one comes last in a transaction: others wait for its end."""
+
+    async def void(self, subject: str, now: datetime) -> None:
+        """All tokens of a subject, those issued from now on included."""
+        ...
+
+    async def restore(self, subject: str, now: datetime) -> None:
+        """Those issued from now on are good again."""
+        ...
+
+    async def after(self, position: int, limit: int, now: datetime) -> Sequence[Revocation]:
+        """What was recorded after a position, oldest first, without what is over."""
         ...

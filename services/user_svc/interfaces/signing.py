@@ -1,6 +1,7 @@
 """Signing tokens and keeping private keys."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
 from user_svc.domain.token import Claims, SigningKey
@@ -9,8 +10,8 @@ from user_svc.domain.token import Claims, SigningKey
 class KeyForge(Protocol):
     """Makes signing keys."""
 
-    def make(self) -> SigningKey:
-        """A new key pair with its private part sealed."""
+    def make(self, activate_time: datetime | None = None) -> SigningKey:
+        """A new key pair with its private part sealed, which signs from a time on; without one at once."""
         ...
 
     def check(self, key: SigningKey) -> None:
@@ -34,5 +35,5 @@ class SigningKeys(Protocol):
         ...
 
     async def usable(self) -> Sequence[SigningKey]:
-        """All whose tokens may be good, newest first."""
+        """All whose tokens may be good or will be, newest first."""
         ...

@@ -8,6 +8,7 @@ from chassis.once import RequestKey
 from user_svc.interfaces.repositories import (
     ApiKeyRepository,
     OrganizationRepository,
+    RevocationRepository,
     SigningKeyRepository,
     UserRepository,
 )
@@ -32,6 +33,8 @@ class Transaction(Protocol):
     def api_keys(self) -> ApiKeyRepository: ...
     @property
     def signing_keys(self) -> SigningKeyRepository: ...
+    @property
+    def revocations(self) -> RevocationRepository: ...
 
     def once(self, organization_id: UUID, key: RequestKey | None) -> AbstractAsyncContextManager[Answer]:
         """A block that a repeated request does not enter: it is answered as before."""

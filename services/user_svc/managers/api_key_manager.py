@@ -9,14 +9,16 @@ from chassis.errors import DomainError
 from chassis.identity import Identity, Role, role_insufficient
 from user_svc.domain.api_key import ApiKey, ApiKeyDraft, hash_secret, new_api_key, new_secret
 from user_svc.domain.user import require_reach, target_organization
+from user_svc.interfaces.revocations import RevocationNotice
 from user_svc.interfaces.unit_of_work import UnitOfWork
 
 
 class ApiKeyManager:
     """Business rules of API keys."""
 
-    def __init__(self, unit_of_work: UnitOfWork) -> None:
+    def __init__(self, unit_of_work: UnitOfWork, notice: RevocationNotice) -> None:
         self._work = unit_of_work
+        self._notice = notice
 
     async def create(self, caller: Identity, draft: ApiKeyDraft) -> tuple[ApiKey, str]:
         """A new key and its secret. For another user than the caller it takes an administrator, a platform administrator in
@@ -62,7 +64,7 @@ class ApiKeyManager:
         return found[:size], len(found) > size
 
     async def revoke(self, caller: Identity, key_id: UUID) -> None:
-        """Makes a key useless. Twice is OK.
+        """Makes a key useless, and the tokens that were issued for it. Twice is OK.
 
         Raises NotFound (for another user's key too, unless the caller is an administrator), PermissionDenied for the key of
         a user above the caller.
@@ -77,7 +79,10 @@ class ApiKeyManager:
                 owner = await work.users.get(key.user_id)
                 if owner is not None:
                     require_reach(caller, owner.role)
-            await work.api_keys.revoke(key_id)
+            if key.revoke_time is None:
+                await work.api_keys.revoke(key_id)
+                await work.revocations.void(ids.encode("key", key_id), datetime.now(UTC))
+        await self._notice.recorded()
 
 
 def user_of(caller: Identity) -> UUID:

@@ -10,14 +10,16 @@ from chassis.identity import Identity, Role
 from chassis.once import Once
 from user_svc.domain.etag import etag_of
 from user_svc.domain.organization import Organization, OrganizationChange, OrganizationState, new_organization
+from user_svc.interfaces.revocations import RevocationNotice
 from user_svc.interfaces.unit_of_work import UnitOfWork
 
 
 class OrganizationManager:
     """Business rules of organizations."""
 
-    def __init__(self, unit_of_work: UnitOfWork) -> None:
+    def __init__(self, unit_of_work: UnitOfWork, notice: RevocationNotice) -> None:
         self._work = unit_of_work
+        self._notice = notice
 
     async def create(self, caller: Identity, name: str, display_name: str, once: Once[Organization]) -> Organization:
         """A new, active organization. Raises AlreadyExists NAME_TAKEN, PermissionDenied."""
@@ -55,6 +57,7 @@ class OrganizationManager:
         self, caller: Identity, organization_id: UUID, change: OrganizationChange, etag: str
     ) -> Organization:
         """Changes one. An organization's own administrators may rename it; only platform administrators set its state.
+        The tokens of a disabled one are void, its services' included.
 
         Raises NotFound, Aborted ETAG_MISMATCH, PermissionDenied, FailedPrecondition RESOURCE_IN_USE for the state of the
         caller's own.
@@ -74,10 +77,17 @@ class OrganizationManager:
                 caller.require(Role.PLATFORM_ADMIN)
             if etag and etag != etag_of(found):
                 raise etag_mismatch()
-            return await work.organizations.change(organization_id, change)
+            changed = await work.organizations.change(organization_id, change)
+            if changed.state is not found.state:
+                active = changed.state is OrganizationState.ACTIVE
+                record = work.revocations.restore if active else work.revocations.void
+                await record(ids.encode("org", organization_id), datetime.now(UTC))
+        if changed.state is not found.state:
+            await self._notice.recorded()
+        return changed
 
     async def delete(self, caller: Identity, organization_id: UUID) -> None:
-        """Refuses all of its credentials from now on. Twice is OK.
+        """Refuses all of its credentials from now on: users are disabled, keys revoked, tokens void. Twice is OK.
 
         Raises NotFound, PermissionDenied, FailedPrecondition RESOURCE_IN_USE for the caller's own.
         """
@@ -89,6 +99,11 @@ class OrganizationManager:
                 raise ids.absent("org", organization_id)
             if found.state is not OrganizationState.DELETED:
                 await work.organizations.delete(organization_id)
+                await work.enter(organization_id)
+                await work.users.disable_all()
+                await work.api_keys.revoke_all()
+                await work.revocations.void(ids.encode("org", organization_id), datetime.now(UTC))
+        await self._notice.recorded()
 
     @staticmethod
     def _require_foreign(caller: Identity, organization_id: UUID) -> None:

@@ -44,8 +44,9 @@ class TokenManager:
         return await self._issue_to_user(digest, for_organization is not None or bool(for_user))
 
     async def _issue_to_user(self, digest: bytes, on_behalf: bool) -> IssuedToken:
-        holder = await self._directory.holder_of(digest)
+        # Before looking: a token must not seem younger than the look that it rests on, or a revocation would miss it.
         now = datetime.now(UTC)
+        holder = await self._directory.holder_of(digest)
         if holder is None or not holder.may_work(now):
             raise _key_invalid()
         if on_behalf:
@@ -68,12 +69,12 @@ class TokenManager:
         if for_user:
             # Recorded only, so it need not exist any more; but it must be an id.
             ids.decode("user", for_user)
+        now = datetime.now(UTC)
         if for_organization is not None:
             organization = await self._directory.organization(for_organization)
             if organization is None:
                 raise ids.absent("org", for_organization)
             organization.require_active()
-        now = datetime.now(UTC)
         claims = Claims(
             subject=f"svc:{service}",
             organization_id=for_organization,

@@ -10,14 +10,16 @@ from chassis.identity import Identity, Role
 from chassis.once import Once
 from user_svc.domain.etag import etag_of
 from user_svc.domain.user import User, UserChange, UserDraft, new_user, require_reach, target_organization
+from user_svc.interfaces.revocations import RevocationNotice
 from user_svc.interfaces.unit_of_work import UnitOfWork
 
 
 class UserManager:
     """Business rules of users."""
 
-    def __init__(self, unit_of_work: UnitOfWork) -> None:
+    def __init__(self, unit_of_work: UnitOfWork, notice: RevocationNotice) -> None:
         self._work = unit_of_work
+        self._notice = notice
 
     async def create(self, caller: Identity, draft: UserDraft, once: Once[User]) -> User:
         """A new user. The organization is held still while it is done, so it cannot be deleted in between.
@@ -53,7 +55,7 @@ class UserManager:
         return found[:size], len(found) > size
 
     async def update(self, caller: Identity, user_id: UUID, change: UserChange, etag: str) -> User:
-        """Changes a user whose role, before and after, is not above the caller's.
+        """Changes a user whose role, before and after, is not above the caller's. A disabled user's tokens are void.
 
         Raises NotFound, Aborted ETAG_MISMATCH, AlreadyExists NAME_TAKEN, PermissionDenied.
         """
@@ -67,10 +69,16 @@ class UserManager:
                 require_reach(caller, change.role)
             if etag and etag != etag_of(found):
                 raise etag_mismatch()
-            return await work.users.change(user_id, change)
+            changed = await work.users.change(user_id, change)
+            if changed.disabled != found.disabled:
+                record = work.revocations.void if changed.disabled else work.revocations.restore
+                await record(ids.encode("user", user_id), datetime.now(UTC))
+        if changed.disabled != found.disabled:
+            await self._notice.recorded()
+        return changed
 
     async def delete(self, caller: Identity, user_id: UUID) -> None:
-        """Removes a user and revokes its keys. Twice is OK. Raises NotFound, PermissionDenied."""
+        """Removes a user and revokes its keys and tokens. Twice is OK. Raises NotFound, PermissionDenied."""
         caller.require(Role.ORGANIZATION_ADMIN)
         async with self._work.of(caller.organization_id) as work:
             found = await work.users.get_for_update(user_id)
@@ -80,3 +88,5 @@ class UserManager:
             if found.delete_time is None:
                 await work.users.delete(user_id)
                 await work.api_keys.revoke_all(user_id)
+                await work.revocations.void(ids.encode("user", user_id), datetime.now(UTC))
+        await self._notice.recorded()

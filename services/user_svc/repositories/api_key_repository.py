@@ -42,8 +42,8 @@ class PostgresApiKeys:
     async def revoke(self, key_id: UUID) -> None:
         await self._revoke(table.c.id == key_id)
 
-    async def revoke_all(self, user_id: UUID) -> None:
-        await self._revoke(table.c.user_id == user_id)
+    async def revoke_all(self, user_id: UUID | None = None) -> None:
+        await self._revoke(sa.true() if user_id is None else table.c.user_id == user_id)
 
     async def is_active_anywhere(self, secret_hash: bytes) -> bool:
         query = sa.select(api_key_index.c.key_id).where(api_key_index.c.secret_hash == secret_hash)

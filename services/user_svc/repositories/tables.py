@@ -68,4 +68,14 @@ signing_keys = sa.Table(
     sa.Column("sealed_private_key", sa.LargeBinary),
     _moment("create_time"),
     _moment("retire_time"),
+    _moment("activate_time"),
+)
+
+revocations = sa.Table(
+    "revocations",
+    _metadata,
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("position", sa.BigInteger),
+    _moment("void_before"),
+    _moment("expire_time"),
 )

@@ -13,6 +13,7 @@ from chassis.identity import NO_ORGANIZATION
 from chassis.once import RequestKey
 from user_svc.repositories.api_key_repository import PostgresApiKeys
 from user_svc.repositories.organization_repository import PostgresOrganizations
+from user_svc.repositories.revocation_repository import PostgresRevocations
 from user_svc.repositories.signing_key_repository import PostgresSigningKeys
 from user_svc.repositories.user_repository import PostgresUsers
 
@@ -30,6 +31,7 @@ class PostgresTransaction:
         self.users = PostgresUsers(session, organization_id)
         self.api_keys = PostgresApiKeys(session, organization_id)
         self.signing_keys = PostgresSigningKeys(session)
+        self.revocations = PostgresRevocations(session)
 
     @asynccontextmanager
     async def once(self, organization_id: UUID, key: RequestKey | None) -> AsyncGenerator[Slot]:

@@ -56,6 +56,11 @@ class PostgresUsers:
     async def delete(self, user_id: UUID) -> None:
         await self._update(user_id, {"delete_time": sa.func.now()})
 
+    async def disable_all(self) -> None:
+        mine = table.c.organization_id == self._organization_id
+        values = {"disabled": True, "update_time": sa.func.now(), "version": table.c.version + 1}
+        await self._session.execute(table.update().where(mine, table.c.disabled.is_(False)).values(values))
+
     async def _update(self, user_id: UUID, values: dict[str, Any]) -> User:
         values |= {"update_time": sa.func.now(), "version": table.c.version + 1}
         change = table.update().where(*self._is(user_id)).values(values).returning(table)

@@ -27,6 +27,14 @@ class TokenServicer(TokenServiceServicer):
     async def GetJwks(self, request: pb.GetJwksRequest, context: Any) -> pb.GetJwksResponse:
         return pb.GetJwksResponse(keys=[token_pb2.Jwk(**key.jwk()) for key in await self._keys.usable()])
 
+    async def RotateSigningKey(self, request: pb.RotateSigningKeyRequest, context: Any) -> pb.RotateSigningKeyResponse:
+        rotation = await self._keys.rotate(current())
+        return pb.RotateSigningKeyResponse(
+            key_id=rotation.key_id,
+            activate_time=timestamp(rotation.activate_time),
+            previous_retire_time=timestamp(rotation.previous_retire_time),
+        )
+
     async def WhoAmI(self, request: pb.WhoAmIRequest, context: Any) -> pb.WhoAmIResponse:
         caller = current()
         organization, user = await self._tokens.who_am_i(caller)

@@ -67,7 +67,7 @@ async def channel(here: Replica, issuer: Issuer) -> AsyncIterator[grpc.aio.Chann
     """To a gRPC server over the replica, which verifies the issuer's tokens."""
     user_channel = open_channel(issuer.address)
     verifier = TokenVerifier(JwksFromUserService(user_channel))
-    face = services(here.core, here.outside.models, verifier.verify, PageTokens(b"secret"))
+    face = services(here.core, here.outside.models, verifier.verify, verifier.revocations, PageTokens(b"secret"))
     server = Server(
         Assembly(servicers=face, verifier=verifier), ServiceSettings(listen="127.0.0.1:0", shutdown_grace_s=0.2)
     )

@@ -122,6 +122,7 @@ async def serve(built: Built) -> tuple[web.AppRunner, int]:
     runner = web.AppRunner(built.gateway.application(), access_log=None, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await built.revocations.start()
     built.gateway.start()
     return runner, runner.addresses[0][1]
 

@@ -39,6 +39,8 @@ class MemoryProcess:
         self.vectors = folder / "vectors"
         self.log = folder / "memory_svc.log"
         key = folder / "master.key"
+        service_key = folder / "service.key"
+        service_key.write_text("hk_" + "s" * 43)
         key.write_text(base64.b64encode(os.urandom(32)).decode())
         self.address = ""
         self._environment = {
@@ -46,6 +48,7 @@ class MemoryProcess:
             "HEARTH_DATABASE_URL": database.url,
             "HEARTH_USER_SVC_ADDRESS": issuer.address,
             "HEARTH_MASTER_KEY_FILE": str(key),
+            "HEARTH_SERVICE_KEY_FILE": str(service_key),
             "HEARTH_VECTOR_PATH": str(self.vectors),
             "HEARTH_ENVIRONMENT": "development",
         }

@@ -47,6 +47,8 @@ class ToolProcess:
     def __init__(self, database_url: str, issuer: Issuer, folder: Path, sandbox_dir: Path) -> None:
         self.log = folder / "tool_svc.log"
         key = folder / "master.key"
+        service_key = folder / "service.key"
+        service_key.write_text("hk_" + "s" * 43)
         key.write_text(base64.b64encode(os.urandom(32)).decode())
         self.address = f"127.0.0.1:{_free_port()}"
         self.environment = {
@@ -55,6 +57,7 @@ class ToolProcess:
             "HEARTH_DATABASE_URL": database_url,
             "HEARTH_USER_SVC_ADDRESS": issuer.address,
             "HEARTH_MASTER_KEY_FILE": str(key),
+            "HEARTH_SERVICE_KEY_FILE": str(service_key),
             "HEARTH_SANDBOX_DIR": str(sandbox_dir),
             "HEARTH_ENVIRONMENT": "development",
         }

@@ -50,6 +50,11 @@ class TokenServiceStub:
                 request_serializer=hearth_dot_user_dot_v1_dot_token__service__pb2.WhoAmIRequest.SerializeToString,
                 response_deserializer=hearth_dot_user_dot_v1_dot_token__service__pb2.WhoAmIResponse.FromString,
                 _registered_method=True)
+        self.RotateSigningKey = channel.unary_unary(
+                '/hearth.user.v1.TokenService/RotateSigningKey',
+                request_serializer=hearth_dot_user_dot_v1_dot_token__service__pb2.RotateSigningKeyRequest.SerializeToString,
+                response_deserializer=hearth_dot_user_dot_v1_dot_token__service__pb2.RotateSigningKeyResponse.FromString,
+                _registered_method=True)
 
 
 class TokenServiceServicer:
@@ -77,6 +82,14 @@ class TokenServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateSigningKey(self, request, context):
+        """RotateSigningKey makes a new key to sign tokens with. It is published at once and signs once every verifier can know it; the key before it stays
+        published until its last token has expired. While a key waits to sign, that one is returned and none is made, so retrying is safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TokenServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +107,11 @@ def add_TokenServiceServicer_to_server(servicer, server):
                     servicer.WhoAmI,
                     request_deserializer=hearth_dot_user_dot_v1_dot_token__service__pb2.WhoAmIRequest.FromString,
                     response_serializer=hearth_dot_user_dot_v1_dot_token__service__pb2.WhoAmIResponse.SerializeToString,
+            ),
+            'RotateSigningKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateSigningKey,
+                    request_deserializer=hearth_dot_user_dot_v1_dot_token__service__pb2.RotateSigningKeyRequest.FromString,
+                    response_serializer=hearth_dot_user_dot_v1_dot_token__service__pb2.RotateSigningKeyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +196,33 @@ class TokenService:
             '/hearth.user.v1.TokenService/WhoAmI',
             hearth_dot_user_dot_v1_dot_token__service__pb2.WhoAmIRequest.SerializeToString,
             hearth_dot_user_dot_v1_dot_token__service__pb2.WhoAmIResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateSigningKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hearth.user.v1.TokenService/RotateSigningKey',
+            hearth_dot_user_dot_v1_dot_token__service__pb2.RotateSigningKeyRequest.SerializeToString,
+            hearth_dot_user_dot_v1_dot_token__service__pb2.RotateSigningKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class TokenServiceStub:
     """GetJwks returns the public keys that tokens are verified with."""
     WhoAmI: _grpc.UnaryUnaryMultiCallable[_token_service_pb2.WhoAmIRequest, _token_service_pb2.WhoAmIResponse]
     """WhoAmI says who the caller is."""
+    RotateSigningKey: _grpc.UnaryUnaryMultiCallable[_token_service_pb2.RotateSigningKeyRequest, _token_service_pb2.RotateSigningKeyResponse]
+    """RotateSigningKey makes a new key to sign tokens with. It is published at once and signs once every verifier can know it; the key before it stays
+    published until its last token has expired. While a key waits to sign, that one is returned and none is made, so retrying is safe.
+    """
 
 @_typing.type_check_only
 class TokenServiceAsyncStub(TokenServiceStub):
@@ -51,6 +55,10 @@ class TokenServiceAsyncStub(TokenServiceStub):
     """GetJwks returns the public keys that tokens are verified with."""
     WhoAmI: _aio.UnaryUnaryMultiCallable[_token_service_pb2.WhoAmIRequest, _token_service_pb2.WhoAmIResponse]  # type: ignore[assignment]
     """WhoAmI says who the caller is."""
+    RotateSigningKey: _aio.UnaryUnaryMultiCallable[_token_service_pb2.RotateSigningKeyRequest, _token_service_pb2.RotateSigningKeyResponse]  # type: ignore[assignment]
+    """RotateSigningKey makes a new key to sign tokens with. It is published at once and signs once every verifier can know it; the key before it stays
+    published until its last token has expired. While a key waits to sign, that one is returned and none is made, so retrying is safe.
+    """
 
 class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
     """TokenService turns API keys into short-lived tokens and says who a token stands for."""
@@ -78,5 +86,15 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_token_service_pb2.WhoAmIResponse, _abc.Awaitable[_token_service_pb2.WhoAmIResponse]]:
         """WhoAmI says who the caller is."""
+
+    @_abc_1.abstractmethod
+    def RotateSigningKey(
+        self,
+        request: _token_service_pb2.RotateSigningKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_token_service_pb2.RotateSigningKeyResponse, _abc.Awaitable[_token_service_pb2.RotateSigningKeyResponse]]:
+        """RotateSigningKey makes a new key to sign tokens with. It is published at once and signs once every verifier can know it; the key before it stays
+        published until its last token has expired. While a key waits to sign, that one is returned and none is made, so retrying is safe.
+        """
 
 def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
