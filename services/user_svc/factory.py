@@ -55,7 +55,8 @@ async def build(settings: UserSettings) -> Assembly:
     organizations = OrganizationServicer(OrganizationManager(work, notice), pages)
     users = UserServicer(UserManager(work, notice), pages)
     api_keys = ApiKeyServicer(ApiKeyManager(work, notice), pages)
-    tokens = TokenServicer(TokenManager(PostgresDirectory(database), keys, signer, settings.service_keys()), keys)
+    issuing = TokenManager(PostgresDirectory(database), keys, signer, settings.service_keys(), revocations)
+    tokens = TokenServicer(issuing, keys)
     return Assembly(
         servicers=[
             (add_OrganizationServiceServicer_to_server, organizations, "hearth.user.v1.OrganizationService"),

@@ -1,18 +1,23 @@
 """Tokens: an API key goes in, a token of 15 minutes comes out."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
 from chassis import ids
 from chassis.errors import Unauthenticated
-from chassis.identity import Identity, Role, role_insufficient
+from chassis.identity import NO_ORGANIZATION, Identity, Role, role_insufficient
+from chassis.revocations import Revocations
 from user_svc.domain.api_key import hash_secret, is_secret
 from user_svc.domain.organization import Organization
 from user_svc.domain.token import LIFETIME, Claims, IssuedToken
 from user_svc.domain.user import User
 from user_svc.interfaces.directory import Directory
 from user_svc.interfaces.signing import SigningKeys, TokenSigner
+
+# After a user or an organization was enabled again, a token of the same second would still be void: such a one is not given out.
+_PATIENCE = 2
 
 
 class TokenManager:
@@ -22,12 +27,18 @@ class TokenManager:
     """
 
     def __init__(
-        self, directory: Directory, keys: SigningKeys, signer: TokenSigner, service_keys: Mapping[bytes, str]
+        self,
+        directory: Directory,
+        keys: SigningKeys,
+        signer: TokenSigner,
+        service_keys: Mapping[bytes, str],
+        revocations: Revocations,
     ) -> None:
         self._directory = directory
         self._keys = keys
         self._signer = signer
         self._service_keys = service_keys
+        self._revocations = revocations
 
     async def issue(self, secret: str, for_organization: UUID | None, for_user: str) -> IssuedToken:
         """A token for whoever holds this secret. Only a service may name an organization and a user to act for.
@@ -35,15 +46,26 @@ class TokenManager:
         Raises Unauthenticated API_KEY_INVALID unless the key, its user and its organization may work; for a service
         NotFound and FailedPrecondition ORGANIZATION_NOT_ACTIVE about the organization; PermissionDenied.
         """
+        claims = await self._claims(secret, for_organization, for_user)
+        for _ in range(_PATIENCE):
+            if not self._revocations.is_void(_bearer(claims)):
+                break
+            await asyncio.sleep(1 - claims.issue_time.microsecond / 1e6)
+            claims = await self._claims(secret, for_organization, for_user)
+        key = await self._keys.signing()
+        # Tokens count in whole seconds.
+        return IssuedToken(self._signer.sign(claims, key), claims.expire_time.replace(microsecond=0))
+
+    async def _claims(self, secret: str, for_organization: UUID | None, for_user: str) -> Claims:
         digest = hash_secret(secret)
         service = self._service_keys.get(digest)
         if service is not None:
-            return await self._issue_to_service(service, for_organization, for_user)
+            return await self._service_claims(service, for_organization, for_user)
         if not is_secret(secret):
             raise _key_invalid()
-        return await self._issue_to_user(digest, for_organization is not None or bool(for_user))
+        return await self._user_claims(digest, for_organization is not None or bool(for_user))
 
-    async def _issue_to_user(self, digest: bytes, on_behalf: bool) -> IssuedToken:
+    async def _user_claims(self, digest: bytes, on_behalf: bool) -> Claims:
         # Before looking: a token must not seem younger than the look that it rests on, or a revocation would miss it.
         now = datetime.now(UTC)
         holder = await self._directory.holder_of(digest)
@@ -54,7 +76,7 @@ class TokenManager:
         expire_time = now + LIFETIME
         if holder.key_expire_time is not None:
             expire_time = min(expire_time, holder.key_expire_time)
-        claims = Claims(
+        return Claims(
             subject=ids.encode("user", holder.user_id),
             organization_id=holder.organization_id,
             role=holder.user_role,
@@ -63,9 +85,8 @@ class TokenManager:
             issue_time=now,
             expire_time=expire_time,
         )
-        return await self._sign(claims)
 
-    async def _issue_to_service(self, service: str, for_organization: UUID | None, for_user: str) -> IssuedToken:
+    async def _service_claims(self, service: str, for_organization: UUID | None, for_user: str) -> Claims:
         if for_user:
             # Recorded only, so it need not exist any more; but it must be an id.
             ids.decode("user", for_user)
@@ -75,7 +96,7 @@ class TokenManager:
             if organization is None:
                 raise ids.absent("org", for_organization)
             organization.require_active()
-        claims = Claims(
+        return Claims(
             subject=f"svc:{service}",
             organization_id=for_organization,
             role=Role.SERVICE,
@@ -84,12 +105,6 @@ class TokenManager:
             issue_time=now,
             expire_time=now + LIFETIME,
         )
-        return await self._sign(claims)
-
-    async def _sign(self, claims: Claims) -> IssuedToken:
-        key = await self._keys.signing()
-        # Tokens count in whole seconds.
-        return IssuedToken(self._signer.sign(claims, key), claims.expire_time.replace(microsecond=0))
 
     async def who_am_i(self, caller: Identity) -> tuple[Organization | None, User | None]:
         """The caller's organization and user; no user for a service, no organization for one that acts for none.
@@ -102,6 +117,18 @@ class TokenManager:
         if account is None:
             raise Unauthenticated("the token's user is gone", reason="TOKEN_INVALID")
         return account
+
+
+def _bearer(claims: Claims) -> Identity:
+    """Whom others will take the bearer of a token with these claims for."""
+    return Identity(
+        organization_id=claims.organization_id or NO_ORGANIZATION,
+        subject=claims.subject,
+        role=claims.role,
+        token="",
+        key_id=claims.key_id,
+        issued_at=float(int(claims.issue_time.timestamp())),
+    )
 
 
 def _key_invalid() -> Unauthenticated:

@@ -52,7 +52,7 @@ def test_credentials_are_private_stable_and_well_formed(home: Home) -> None:
     assert len(base64.b64decode(before["master.key"], validate=False)) == 32
     hashes = json.loads(before["service-keys.json"])
     assert hashes["agent_svc"] == hashlib.sha256(before["agent_svc.key"].strip().encode()).hexdigest()
-    assert set(hashes) == {"agent_svc", "memory_svc", "gateway"}
+    assert set(hashes) == {"tool_svc", "memory_svc", "agent_svc", "gateway"}
 
     credentials.ensure()
     assert {path.name: path.read_text() for path in sorted(home.credentials.iterdir())} == before
@@ -142,7 +142,7 @@ def test_each_process_is_told_what_it_needs_and_no_more(home: Home) -> None:
         for service in FIVE[:4]:
             assert env[f"HEARTH_{service.upper()}_ADDRESS"] == components[service].address
         assert ("HEARTH_DATABASE_URL" in env) == (name != "gateway")
-        assert ("HEARTH_SERVICE_KEY_FILE" in env) == (name in ("agent_svc", "memory_svc", "gateway"))
+        assert ("HEARTH_SERVICE_KEY_FILE" in env) == (name in ("tool_svc", "memory_svc", "agent_svc", "gateway"))
         assert ("HEARTH_NATS_URL" in env) == (name == "agent_svc")
         assert ("HEARTH_BOOTSTRAP_ADMIN_KEY_FILE" in env) == (name == "user_svc")
         assert ("HEARTH_VECTOR_PATH" in env) == (name == "memory_svc")
