@@ -34,7 +34,13 @@ class Tokens:
         self.jwk["x"] = base64.urlsafe_b64encode(public).decode().rstrip("=")
 
     def issue(
-        self, organization: UUID = ORGANIZATION, *, role: str = "MEMBER", subject: str = "", lifetime_s: float = 900.0
+        self,
+        organization: UUID = ORGANIZATION,
+        *,
+        role: str = "MEMBER",
+        subject: str = "",
+        key: str = "key_1",
+        lifetime_s: float = 900.0,
     ) -> str:
         now = int(time.time())
         org = "" if organization.int == 0 else ids.encode("org", organization)
@@ -44,7 +50,7 @@ class Tokens:
             "sub": subject or "user_" + org[4:],
             "org": org,
             "role": role,
-            "key": "key_1",
+            "key": key,
             "iat": now,
             "exp": now + lifetime_s,
             "jti": secrets.token_hex(8),

@@ -8,7 +8,10 @@ from deploy.local import Stack
 from tests.fakes.model_control import ThreadedModelServer
 from tests.support.api import Api
 
-__all__ = ["api", "model", "model_server", "stack"]
+# Long enough for Envoy's cache of keys and one replica of user_svc.
+PUBLICATION_S = 12
+
+__all__ = ["PUBLICATION_S", "api", "model", "model_server", "stack"]
 
 
 @pytest.fixture(scope="session")
@@ -41,4 +44,8 @@ async def api(stack: Stack) -> AsyncIterator[Api]:
 
 def environment(model_server: ThreadedModelServer) -> dict[str, str]:
     """What a stack is told so that its agents use the scripted model."""
-    return {"HEARTH_OPENAI_BASE_URL": model_server.url, "HEARTH_LOCAL_MODEL": "0"}
+    return {
+        "HEARTH_OPENAI_BASE_URL": model_server.url,
+        "HEARTH_LOCAL_MODEL": "0",
+        "HEARTH_SIGNING_KEY_PUBLICATION_S": str(PUBLICATION_S),
+    }

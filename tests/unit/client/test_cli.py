@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner, Result
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from hearth.agent.v1.agent_pb2 import Agent
 from hearth.agent.v1.conversation_pb2 import Message, MessageRole
@@ -25,7 +26,7 @@ from hearth.tool.v1.tool_execution_service_pb2 import (
 from hearth.type.v1.access_pb2 import Role
 from hearth.user.v1.api_key_service_pb2 import CreateApiKeyResponse
 from hearth.user.v1.organization_pb2 import Organization
-from hearth.user.v1.token_service_pb2 import WhoAmIResponse
+from hearth.user.v1.token_service_pb2 import RotateSigningKeyResponse, WhoAmIResponse
 from hearth.user.v1.user_pb2 import User
 from hearth_client import AlreadyExistsError, Hearth, NotFoundError
 from hearth_client.cli import cli
@@ -82,7 +83,7 @@ class FakeHearth:
         self.api_keys = SimpleNamespace(
             create=lambda **kwargs: self._note(kwargs) or CreateApiKeyResponse(secret="hk_s")
         )
-        self.tokens = SimpleNamespace(whoami=self._whoami)
+        self.tokens = SimpleNamespace(whoami=self._whoami, rotate_signing_key=self._rotate)
         self.tool_failed = False
 
     def close(self) -> None:
@@ -133,6 +134,10 @@ class FakeHearth:
             hits=[PassageHit(passage=Passage(id="psg_1", text="Rex fears thunder"), score=0.9)]
         )
 
+    def _rotate(self) -> RotateSigningKeyResponse:
+        self._note("rotate")
+        return RotateSigningKeyResponse(key_id="kid-2", activate_time=Timestamp(seconds=1_800_000_000))
+
     def _whoami(self) -> WhoAmIResponse:
         user = User(id="user_1", name="admin")
         return WhoAmIResponse(
@@ -148,6 +153,13 @@ def fake() -> FakeHearth:
 def run(fake: FakeHearth, *words: str, stdin: str | None = None) -> Result:
     session = Session("http://h:1", "hk_x", client=cast(Hearth, fake))
     return CliRunner().invoke(cli, words, obj=session, input=stdin, env={"HEARTH_DEBUG": ""})
+
+
+def test_rotating_the_signing_keys(fake: FakeHearth) -> None:
+    result = run(fake, "keys", "rotate")
+    assert result.stdout == "kid-2\n"
+    assert "signs from 20" in result.stderr
+    assert json.loads(run(fake, "keys", "rotate", "--json").stdout)["key_id"] == "kid-2"
 
 
 def test_lists_are_json_arrays_in_the_order_of_the_server(fake: FakeHearth) -> None:

@@ -28,7 +28,13 @@ from hearth.user.v1.organization_service_pb2 import (
     UpdateOrganizationRequest,
 )
 from hearth.user.v1.organization_service_pb2_grpc import OrganizationServiceStub
-from hearth.user.v1.token_service_pb2 import IssueTokenResponse, WhoAmIRequest, WhoAmIResponse
+from hearth.user.v1.token_service_pb2 import (
+    IssueTokenResponse,
+    RotateSigningKeyRequest,
+    RotateSigningKeyResponse,
+    WhoAmIRequest,
+    WhoAmIResponse,
+)
 from hearth.user.v1.token_service_pb2_grpc import TokenServiceStub
 from hearth.user.v1.user_pb2 import User
 from hearth.user.v1.user_service_pb2 import (
@@ -237,9 +243,14 @@ class Tokens:
         """Who the caller is, and in which organization."""
         return await self._connection.call(self._stub.WhoAmI, WhoAmIRequest())
 
+    async def rotate_signing_key(self) -> RotateSigningKeyResponse:
+        """Has a new key take over signing tokens, without a pause. Twice is fine while it waits. For platform administrators."""
+        return await self._connection.call(self._stub.RotateSigningKey, RotateSigningKeyRequest())
+
 
 class BlockingTokens(BlockingFace[Tokens]):
     """`client.tokens`, blocking."""
 
     issue = call(Tokens.issue)
     whoami = call(Tokens.whoami)
+    rotate_signing_key = call(Tokens.rotate_signing_key)

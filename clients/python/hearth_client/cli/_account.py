@@ -1,4 +1,4 @@
-"""`hearth org`, `user`, `key`, `token` and `whoami`."""
+"""`hearth org`, `user`, `key`, `keys`, `token` and `whoami`."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -217,6 +217,27 @@ def issue_token(session: Session, as_json: bool) -> None:
         print_json(issued)
         return
     click.echo(issued.token)
+
+
+@click.group()
+def keys() -> None:
+    """Rotate the keys that sign tokens. (API keys: hearth key.)"""
+
+
+@keys.command("rotate", epilog=examples("hearth keys rotate"))
+@json_option
+@pass_session
+def rotate_keys(session: Session, as_json: bool) -> None:
+    """Let a new key sign tokens, without a pause: it is published now and signs once everybody can know it; tokens of the old one stay good
+    until they expire. For platform administrators.
+    """
+    rotation = session.client.tokens.rotate_signing_key()
+    if as_json:
+        print_json(rotation)
+        return
+    click.echo(rotation.key_id)
+    signs, retires = when(rotation, "activate_time"), when(rotation, "previous_retire_time")
+    note(f"the key is published, and signs from {signs} on; the one before it is withdrawn at {retires}")
 
 
 @click.command(epilog=examples("hearth whoami"))
