@@ -85,11 +85,21 @@ async def problem(call: Callable[[], Awaitable[object]]) -> grpc.aio.AioRpcError
 
 async def refusal(call: Callable[[], Awaitable[object]]) -> float:
     """The moment from which a call is refused as revoked. A restarted service may be UNAVAILABLE for a moment."""
-    while (error := await problem(call)) is None or error.code() is grpc.StatusCode.UNAVAILABLE:
+    while True:
+        error = await problem(call)
+        if error is not None and error.code() is not grpc.StatusCode.UNAVAILABLE:
+            assert error.code() is grpc.StatusCode.UNAUTHENTICATED, error
+            assert error.details() == "the credential has been revoked"
+            return time.monotonic()
         await asyncio.sleep(0.05)
-    assert error.code() is grpc.StatusCode.UNAUTHENTICATED, error
-    assert error.details() == "the credential has been revoked"
-    return time.monotonic()
+
+
+async def success(call: Callable[[], Awaitable[object]]) -> None:
+    """Returns once a call works."""
+    while True:
+        if await problem(call) is None:
+            return
+        await asyncio.sleep(0.05)
 
 
 async def stream_end(api: Api, conversation_id: str) -> float:
@@ -242,8 +252,7 @@ async def test_a_disabled_user_stops_and_goes_on_with_a_new_token_when_enabled(s
         await asyncio.wait_for(refusal(calls(who.api)[1]), 1)
         await who.api.sign_in()
         for call in calls(who.api):
-            while await problem(call) is not None:
-                await asyncio.sleep(0.05)
+            await success(call)
         assert time.monotonic() - enabled <= PROMISE_S
 
 
