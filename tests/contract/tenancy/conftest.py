@@ -24,13 +24,13 @@ def registrar(stack: Stack, doors: Doors, model_server: ThreadedModelServer) -> 
     return Registrar(stack, doors, model_server)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def first(registrar: Registrar) -> Tenant:
     """The organization that is asked about."""
     return registrar.tenant()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def second(registrar: Registrar) -> Tenant:
     """The organization that asks."""
     return registrar.tenant()

@@ -19,8 +19,30 @@ TEXTS: tuple[str, ...] = (
     *("\0", "a\0b", "\x01\x02\x1b[31m", "\x7f", "\u202eevil\u202c", "\u2066x\u2069", "\u200b", "\ufeffx", "\ufffe"),
     *("e\u0301" * 40, "\u0e01\u0e33" * 40, "🏴\u200d☠️" * 20, "ß" * 128, "İ" * 64, "\U0010ffff" * 10, "ﷺ" * 128),
     # Other languages than the one that is spoken here.
-    *("'; DROP TABLE users; --", "' OR '1'='1", "%", "_", "%%%s%n", "\\", "\\x00", "a & | ! <-> :* b", "'", '"', "$1", "*"),
-    *("../../etc/passwd", "/dev/zero", "C:\\CON", "${jndi:ldap://127.0.0.1/}", "{{7*7}}", "<script>", "$(id)", "(" * 50),
+    *(
+        "'; DROP TABLE users; --",
+        "' OR '1'='1",
+        "%",
+        "_",
+        "%%%s%n",
+        "\\",
+        "\\x00",
+        "a & | ! <-> :* b",
+        "'",
+        '"',
+        "$1",
+        "*",
+    ),
+    *(
+        "../../etc/passwd",
+        "/dev/zero",
+        "C:\\CON",
+        "${jndi:ldap://127.0.0.1/}",
+        "{{7*7}}",
+        "<script>",
+        "$(id)",
+        "(" * 50,
+    ),
     # Lengths around the limits.
     *("x" * 63, "x" * 64, "x" * 65, "x" * 128, "x" * 129, "x" * 256, "x" * 257, "x" * 1025, "x" * 16385, "x" * 65537),
     *("é" * 100_001, "x" * _MIB, "x" * (_MIB + 1), "\0" * _MIB, "x " * (_MIB // 2), "\u202e" * (_MIB // 3)),
@@ -28,14 +50,41 @@ TEXTS: tuple[str, ...] = (
     *("agent_", "agent_" + "0" * 26, "AGENT_" + "0" * 26, "agent_" + "z" * 26, "agent_" + "i" * 26, "_" + "0" * 26),
     *("00000000-0000-0000-0000-000000000000", "{00000000-0000-0000-0000-000000000000}", "urn:uuid:" + "0" * 32),
     # Times, numbers, zones, hosts, addresses.
-    *("9999-12-31T23:59:59.999999+14:00", "0000-00-00", "0001-01-01T00:00:00Z", "2024-02-30", "1e400", "NaN", "Infinity"),
-    *("2024-13-01T00:00:00Z", "99999999999-01-01", "../UTC", "Europe/Berlin\0", "localtime", "a@b", "@", "x" * 250 + "@b.cd"),
+    *(
+        "9999-12-31T23:59:59.999999+14:00",
+        "0000-00-00",
+        "0001-01-01T00:00:00Z",
+        "2024-02-30",
+        "1e400",
+        "NaN",
+        "Infinity",
+    ),
+    *(
+        "2024-13-01T00:00:00Z",
+        "99999999999-01-01",
+        "../UTC",
+        "Europe/Berlin\0",
+        "localtime",
+        "a@b",
+        "@",
+        "x" * 250 + "@b.cd",
+    ),
     # Programs.
     *("def f(:", "def f(): pass", "def f(x: '(' ) -> int: ...", "def f(a, a): pass", "import os", "\0def f(): pass"),
     *("def f():\n" + " " * 9 + "x\n\ty", "(" * 5_000, "-" * 20_000 + "1", "1+" * 20_000 + "1", "a." * 20_000 + "a"),
     *("def f(x=" + "[" * 90 + "]" * 90 + "): pass", "def f(x: " + "list[" * 90 + "int" + "]" * 90 + "): pass"),
-    *("# coding: utf-7\n", "# -*- coding: nonsense -*-\ndef f(): pass", 'def f():\n    """' + "\\x" + '"""', "def é(): pass"),
-    *("x: 'y' = 1\n" * 2_000, "def f(x: int = 10**10**10): pass", "def f(x: 'int\\0'): 'doc'", "class A: pass\n" * 2_000),
+    *(
+        "# coding: utf-7\n",
+        "# -*- coding: nonsense -*-\ndef f(): pass",
+        'def f():\n    """' + "\\x" + '"""',
+        "def é(): pass",
+    ),
+    *(
+        "x: 'y' = 1\n" * 2_000,
+        "def f(x: int = 10**10**10): pass",
+        "def f(x: 'int\\0'): 'doc'",
+        "class A: pass\n" * 2_000,
+    ),
 )
 _LONG = tuple(text for text in TEXTS if len(text) > 70_000)
 _SHORT = tuple(text for text in TEXTS if len(text) <= 70_000)
@@ -148,7 +197,9 @@ def _odd_structs() -> list[struct_pb2.Struct]:
     odd[2].fields["number"].number_value = -math.inf
     odd[3].fields["nothing"]  # A value of no kind.
     odd[4].update({f"key {n}": n * 1e300 for n in range(2_000)})
-    odd[5].update({"$ref": "#", "type": ["object", 1], "properties": {"x": {"pattern": "(a+)+$", "enum": []}}, "": None})
+    odd[5].update(
+        {"$ref": "#", "type": ["object", 1], "properties": {"x": {"pattern": "(a+)+$", "enum": []}}, "": None}
+    )
     return odd
 
 

@@ -15,7 +15,8 @@ from hearth.agent.v1 import conversation_service_pb2 as conversation
 from hearth.agent.v1 import file_service_pb2 as file
 from hearth.agent.v1 import model_service_pb2 as model
 from hearth.agent.v1 import run_service_pb2 as run
-from hearth.agent.v1 import workflow_pb2, workflow_service_pb2 as workflow
+from hearth.agent.v1 import workflow_pb2
+from hearth.agent.v1 import workflow_service_pb2 as workflow
 from hearth.memory.internal.v1 import context_service_pb2 as context
 from hearth.memory.internal.v1 import recall_index_service_pb2 as recall_index
 from hearth.memory.v1 import archival_memory_service_pb2 as archival
@@ -179,7 +180,12 @@ def _new_user(their: Names, own: Names) -> Message:
 def _remembered(their: Names, own: Names) -> Message:
     request = recall_index.IndexMessagesRequest()
     request.messages.add(
-        message_id=their.message, agent_id=their.agent, conversation_id=their.conversation, seq=1, role="user", text="Hm."
+        message_id=their.message,
+        agent_id=their.agent,
+        conversation_id=their.conversation,
+        seq=1,
+        role="user",
+        text="Hm.",
     )
     return request
 
@@ -194,11 +200,11 @@ def _watch(**topic: str) -> Message:
     return run.WatchRequest(subscribe=run.WatchSubscribe(subscription=1, **topic))  # pyright: ignore[reportArgumentType]
 
 
-def _search(mode: search_pb2.SearchMode, **scope: str) -> Message:
+def _search(mode: search_pb2.SearchMode.ValueType, **scope: str) -> Message:
     return archival.SearchPassagesRequest(query="treasure", mode=mode, **scope)  # pyright: ignore[reportArgumentType]
 
 
-def _recall(mode: search_pb2.SearchMode, **scope: str) -> Message:
+def _recall(mode: search_pb2.SearchMode.ValueType, **scope: str) -> Message:
     return recall.SearchMessagesRequest(query="treasure", mode=mode, **scope)  # pyright: ignore[reportArgumentType]
 
 
@@ -237,7 +243,10 @@ _AGENT: Mapping[str, tuple[Case, ...]] = {
     ),
     "ConversationService/UpdateConversation": (hidden(_conversation),),
     "ConversationService/DeleteConversation": (
-        same(lambda their, own: conversation.DeleteConversationRequest(conversation_id=their.conversation), "FAILED_PRECONDITION"),
+        same(
+            lambda their, own: conversation.DeleteConversationRequest(conversation_id=their.conversation),
+            "FAILED_PRECONDITION",
+        ),
     ),
     "ConversationService/ListMessages": (
         hidden(lambda their, own: conversation.ListMessagesRequest(conversation_id=their.conversation)),
@@ -423,9 +432,7 @@ _MEMORY_INTERNAL: Mapping[str, tuple[Case, ...]] = {
     "RecallIndexService/ForgetConversation": (
         same(lambda their, own: recall_index.ForgetConversationRequest(conversation_id=their.conversation)),
     ),
-    "RecallIndexService/ForgetAgent": (
-        same(lambda their, own: recall_index.ForgetAgentRequest(agent_id=their.agent)),
-    ),
+    "RecallIndexService/ForgetAgent": (same(lambda their, own: recall_index.ForgetAgentRequest(agent_id=their.agent)),),
 }
 
 _TOOL: Mapping[str, tuple[Case, ...]] = {

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+import grpc
 from google.protobuf.message import Message
 
 from chassis import ids
@@ -120,7 +121,7 @@ class Registrar:
     def do(self, name: str, request: Message, token: str | None) -> Any:
         """The answer to a call that must go well."""
         answer = self.doors.call(all_rpcs()[name], [request], token)
-        assert not answer.status and answer.responses, f"{name}: {answer}"
+        assert answer.code is grpc.StatusCode.OK, f"{name}: {answer}"
         return answer.responses[-1]
 
     def sign_in(self, key: str, organization_id: str = "") -> str:
@@ -252,7 +253,9 @@ class Registrar:
         return run.id
 
     def _turns(self, word: str, token: str, agent_id: str, tool: str) -> tuple[str, str]:
-        self._model.script(f"Use it, {word}", {"tool_calls": [{"name": tool, "arguments": {}}]}, {"text": f"It is {word}."})
+        self._model.script(
+            f"Use it, {word}", {"tool_calls": [{"name": tool, "arguments": {}}]}, {"text": f"It is {word}."}
+        )
         run = self.turn(agent_id, f"Use it, {word}!", token)
         self.turn(agent_id, f"Where is the {word} treasure?", token)
         listing = conversations.ListMessagesRequest(conversation_id=self._conversation_of(agent_id, token))

@@ -37,10 +37,10 @@ _MODES = (search_pb2.SEARCH_MODE_HYBRID, search_pb2.SEARCH_MODE_DENSE, search_pb
 
 # own names, a text to look for, a mode → the request. What is looked for is in every organization's texts, or only in
 # another's.
-Build = Callable[[Names, str, search_pb2.SearchMode], Message]
+Build = Callable[[Names, str, search_pb2.SearchMode.ValueType], Message]
 
 
-def _turn(own: Names, text: str, mode: search_pb2.SearchMode) -> Message:
+def _turn(own: Names, text: str, mode: search_pb2.SearchMode.ValueType) -> Message:
     # The scripted model repeats what it is sent, recalled memories included: so nothing of another's is asked for here.
     start = runs.StartRunRequest(agent_id=own.agent, text="Where is the treasure, and where the key?")
     return runs.SendMessageRequest(start=start)

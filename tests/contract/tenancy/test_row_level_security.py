@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import make_conninfo
 from psycopg.types.json import Jsonb
 
 from chassis import ids
@@ -32,9 +32,7 @@ _OPEN: Mapping[str, Open] = {
     "memory_svc.memory_organizations": Open("background work finds here whom to visit; ids"),
     "memory_svc.index_collections": Open("the vector index's collections, of no organization", frozenset({"name"})),
     "agent_svc.dispatches": Open("the sweep finds here which conversations are due; ids"),
-    **{
-        f"{service}.alembic_version": Open("the schema's version", frozenset({"version_num"})) for service in _SERVICES
-    },
+    **{f"{service}.alembic_version": Open("the schema's version", frozenset({"version_num"})) for service in _SERVICES},
 }
 
 _TABLES = """
@@ -55,6 +53,7 @@ _SETTABLE = """
 SELECT column_name FROM information_schema.columns WHERE table_schema = 'public' AND table_name = %s
 AND is_generated = 'NEVER' AND identity_generation IS DISTINCT FROM 'ALWAYS'
 """
+_ALL = sql.SQL("true")
 _RIGHTS = "SELECT rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication FROM pg_roles WHERE rolname = current_user"
 _OWNED = "SELECT count(*) FROM pg_shdepend WHERE refobjid = current_user::regrole AND deptype = 'o'"
 _MEMBER_OF = "SELECT rolname FROM pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER') AND rolname <> current_user"
@@ -85,7 +84,7 @@ def _set(connection: psycopg.Connection, organization_id: object) -> None:
     connection.execute("SELECT set_config('hearth.organization_id', %s, true)", (str(organization_id),))
 
 
-def _count(connection: psycopg.Connection, table: str, where: sql.Composable = sql.SQL("true")) -> int:
+def _count(connection: psycopg.Connection, table: str, where: sql.Composable = _ALL) -> int:
     query = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(sql.Identifier(table), where)
     row = connection.execute(query).fetchone()
     assert row is not None
@@ -140,7 +139,9 @@ def test_the_role_cannot_write_into_another_organization(
         copy = f"SELECT to_jsonb(t) FROM {table} AS t WHERE organization_id = %s LIMIT 1"
         row = contents.rows(service, copy, (first.uuid,))[0][0]
         columns = [sql.Identifier(name) for (name,) in contents.rows(service, _SETTABLE, (table,))]
-        insert = sql.SQL("INSERT INTO {table} ({columns}) SELECT {columns} FROM jsonb_populate_record(NULL::{table}, %s)")
+        insert = sql.SQL(
+            "INSERT INTO {table} ({columns}) SELECT {columns} FROM jsonb_populate_record(NULL::{table}, %s)"
+        )
         statement = insert.format(table=sql.Identifier(table), columns=sql.SQL(", ").join(columns))
         for own in (second.uuid, ""):
             role.rollback()
@@ -169,7 +170,9 @@ def test_the_role_cannot_give_or_take_rows(
         assert role.execute(delete, (first.uuid,)).rowcount == 0, f"deleted another organization's {table}"
 
 
-def test_the_role_owns_nothing_and_has_no_special_right(role: psycopg.Connection, contents: Contents, service: str) -> None:
+def test_the_role_owns_nothing_and_has_no_special_right(
+    role: psycopg.Connection, contents: Contents, service: str
+) -> None:
     assert role.execute(_RIGHTS).fetchone() == (False,) * 5
     assert role.execute(_OWNED).fetchone() == (0,)
     assert role.execute(_MEMBER_OF).fetchall() == []
@@ -199,8 +202,8 @@ def test_row_level_security_cannot_be_switched_off(role: psycopg.Connection, ser
 
 
 def test_the_role_cannot_connect_to_another_s_database(stack: Stack, service: str) -> None:
-    own = conninfo_to_dict(stack.database_url(service))
-    others = [name for name in DATABASES.values() if name != own["dbname"]]
+    url = stack.database_url(service)
+    others = [name for owner, name in DATABASES.items() if owner != service]
     for name in (*others, "postgres", "template1"):
         with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
-            psycopg.connect(**{**own, "dbname": name}).close()
+            psycopg.connect(make_conninfo(url, dbname=name)).close()

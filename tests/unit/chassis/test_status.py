@@ -61,7 +61,9 @@ def test_a_status_with_an_unknown_code_is_internal() -> None:
 
 @pytest.mark.parametrize("text", ["x" * 100_000, "\u202e" * 50_000, "\0" * 100_000])
 def test_an_error_fits_into_headers_whatever_the_caller_sent(text: str) -> None:
-    violations = [errors.FieldViolation(f'metadata["{text}"][{n}]', f"not {text}", "string.max_len") for n in range(500)]
+    violations = [
+        errors.FieldViolation(f'metadata["{text}"][{n}]', f"not {text}", "string.max_len") for n in range(500)
+    ]
     error = errors.InvalidArgument(
         text, reason="VALIDATION_FAILED", metadata={"resource": text}, field_violations=violations
     )
