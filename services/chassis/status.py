@@ -16,6 +16,12 @@ DETAILS_KEY = "grpc-status-details-bin"
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
+# gRPC peers refuse headers of more than 16 KiB in all, some of more than 8, and then nobody learns what was wrong. In bytes;
+# a message may triple when it is percent-encoded, details grow by a third.
+_MESSAGE_LIMIT = 1_000
+_VALUE_LIMIT = 200
+_VIOLATIONS_LIMIT = 2_000
+
 _CODES = {code.name: code for code in grpc.StatusCode}
 
 # What an answer without our details means: it came from a proxy, or from gRPC itself.
@@ -32,17 +38,15 @@ _DEFAULT_REASONS = {
 
 
 def to_proto(error: errors.DomainError) -> status_pb2.Status:
-    """The error as google.rpc.Status with one ErrorInfo, and BadRequest and RetryInfo where they apply."""
-    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.message)
-    info = error_details_pb2.ErrorInfo(domain=DOMAIN, reason=error.reason, metadata=error.metadata)
-    status.details.add().Pack(info)
+    """The error as google.rpc.Status with one ErrorInfo, and BadRequest and RetryInfo where they apply.
+
+    Texts that hold what a caller sent are cut, and of many violations the first are told, so that it fits into headers.
+    """
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=_cut(error.message, _MESSAGE_LIMIT))
+    metadata = {key: _cut(value, _VALUE_LIMIT) for key, value in error.metadata.items()}
+    status.details.add().Pack(error_details_pb2.ErrorInfo(domain=DOMAIN, reason=error.reason, metadata=metadata))
     if error.field_violations:
-        bad = error_details_pb2.BadRequest()
-        for violation in error.field_violations:
-            bad.field_violations.add(
-                field=violation.field, description=violation.description, reason=violation.rule.upper()
-            )
-        status.details.add().Pack(bad)
+        status.details.add().Pack(_bad_request(error.field_violations))
     if error.retry_after_s is not None:
         delay = duration_pb2.Duration()
         delay.FromNanoseconds(int(error.retry_after_s * 1e9))
@@ -50,9 +54,31 @@ def to_proto(error: errors.DomainError) -> status_pb2.Status:
     return status
 
 
+def _bad_request(violations: Sequence[errors.FieldViolation]) -> error_details_pb2.BadRequest:
+    bad = error_details_pb2.BadRequest()
+    for violation in violations:
+        one = bad.field_violations.add(
+            field=_cut(violation.field, _VALUE_LIMIT),
+            description=_cut(violation.description, _VALUE_LIMIT),
+            reason=violation.rule.upper(),
+        )
+        if bad.ByteSize() > _VIOLATIONS_LIMIT:
+            bad.field_violations.remove(one)
+            break
+    return bad
+
+
+def _cut(text: str, limit: int) -> str:
+    """The beginning of a text, at most `limit` bytes of UTF-8, an ellipsis in the place of what is left out."""
+    if len(text) <= limit // 4 or len(raw := text.encode()) <= limit:
+        return text
+    return raw[: limit - 3].decode(errors="ignore") + "…"
+
+
 def to_wire(error: errors.DomainError) -> tuple[grpc.StatusCode, str, Metadata]:
     """What `context.abort` takes: code, message, trailing metadata."""
-    return _CODES[error.code], error.message, ((DETAILS_KEY, to_proto(error).SerializeToString()),)
+    status = to_proto(error)
+    return _CODES[error.code], status.message, ((DETAILS_KEY, status.SerializeToString()),)
 
 
 def from_proto(status: status_pb2.Status) -> errors.DomainError:

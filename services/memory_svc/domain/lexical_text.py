@@ -2,10 +2,11 @@
 
 import re
 
-# Letters and digits joined by single marks, with at least one digit: ERR-48211-C37, v2.14.3, 10.0.0.1, user_42.
-_IDENTIFIER = re.compile(
-    r"(?<![A-Za-z0-9])(?=[A-Za-z0-9._:/#-]*\d)[A-Za-z0-9]+(?:[._:/#-][A-Za-z0-9]+)+(?![A-Za-z0-9])"
-)
+# Letters and digits joined by single marks; with a digit somewhere, as in ERR-48211-C37, v2.14.3, 10.0.0.1, user_42, it is an
+# identifier. Whether there is one is asked of the match: looked for by the pattern, a long text of single letters and
+# marks would be read to its end from each of its letters.
+_JOINED = re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9]++(?:[._:/#-][A-Za-z0-9]++)++")
+_DIGIT = re.compile(r"[0-9]")
 # A single run of letters and digits mixed, as in C37 or a1b2c3; plain numbers and words are not identifiers.
 _MIXED = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{4,}(?![A-Za-z0-9])")
 _MARKS = re.compile(r"[._:/#-]")
@@ -15,9 +16,13 @@ _UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\
 
 def identifiers(text: str) -> frozenset[str]:
     """The identifiers in a text, lower case, whole."""
-    found = {match.group().lower() for match in _IDENTIFIER.finditer(text)}
-    rest = _IDENTIFIER.sub(" ", text)
+    found = {name.lower() for name in _joined(text)}
+    rest = _JOINED.sub(" ", text)
     return frozenset(found | {match.group().lower() for match in _MIXED.finditer(rest)})
+
+
+def _joined(text: str) -> list[str]:
+    return [name for name in _JOINED.findall(text) if _DIGIT.search(name)]
 
 
 def for_ranking(text: str) -> str:
@@ -26,7 +31,7 @@ def for_ranking(text: str) -> str:
     The tokenizer splits at marks, so ERR-48211-C37 and ERR-48211-C38 share all but one word; the joined form tells
     them apart.
     """
-    joined = [_MARKS.sub("", match.group()) for match in _IDENTIFIER.finditer(text)]
+    joined = [_MARKS.sub("", name) for name in _joined(text)]
     spaced = _UNSPACED.sub(r" \1 ", text)
     return f"{spaced} {' '.join(joined)}" if joined else spaced
 

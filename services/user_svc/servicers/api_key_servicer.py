@@ -25,7 +25,7 @@ class ApiKeyServicer(ApiKeyServiceServicer):
             organization_id=optional_id("org", request.organization_id),
             user_id=optional_id("user", request.user_id),
             display_name=request.display_name,
-            expire_time=moment(request.expire_time) if request.HasField("expire_time") else None,
+            expire_time=moment(request.expire_time, "expire_time") if request.HasField("expire_time") else None,
         )
         key, secret = await self._api_keys.create(current(), draft)
         return pb.CreateApiKeyResponse(api_key=api_key_to_proto(key), secret=secret)

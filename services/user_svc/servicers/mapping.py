@@ -24,9 +24,12 @@ def timestamp(moment: datetime) -> Timestamp:
     return result
 
 
-def moment(value: Timestamp) -> datetime:
-    """A moment in UTC."""
-    return value.ToDatetime(tzinfo=UTC)
+def moment(value: Timestamp, field: str) -> datetime:
+    """A moment in UTC. Raises InvalidArgument naming the field for what is none."""
+    try:
+        return value.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise invalid_field(field, "is not a time between the years 1 and 9999") from None
 
 
 def optional_id(prefix: str, text: str) -> UUID | None:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from chassis import errors, ids
 from hearth.user.v1 import api_key_pb2, audit_service_pb2, token_service_pb2
@@ -101,6 +102,14 @@ async def test_a_key_in_the_past_is_refused(admin: Client) -> None:
     request = pb.CreateApiKeyRequest()
     request.expire_time.FromDatetime(datetime.now(UTC) - timedelta(seconds=1))
     got = await refused(admin.api_keys.CreateApiKey(request, metadata=admin.metadata))
+    assert [violation.field for violation in got.field_violations] == ["expire_time"]
+
+
+@pytest.mark.parametrize("seconds", [253402300800, 2**63 - 1])
+async def test_a_key_that_ends_after_the_end_of_time_is_refused(admin: Client, seconds: int) -> None:
+    request = pb.CreateApiKeyRequest(expire_time=Timestamp(seconds=seconds))
+    got = await refused(admin.api_keys.CreateApiKey(request, metadata=admin.metadata))
+    assert isinstance(got, errors.InvalidArgument)
     assert [violation.field for violation in got.field_violations] == ["expire_time"]
 
 

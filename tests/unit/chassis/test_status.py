@@ -57,3 +57,19 @@ def test_details_that_are_no_status_are_ignored() -> None:
 
 def test_a_status_with_an_unknown_code_is_internal() -> None:
     assert isinstance(status.from_proto(status_pb2.Status(code=99, message="?")), errors.Internal)
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "\u202e" * 50_000, "\0" * 100_000])
+def test_an_error_fits_into_headers_whatever_the_caller_sent(text: str) -> None:
+    violations = [
+        errors.FieldViolation(f'metadata["{text}"][{n}]', f"not {text}", "string.max_len") for n in range(500)
+    ]
+    error = errors.InvalidArgument(
+        text, reason="VALIDATION_FAILED", metadata={"resource": text}, field_violations=violations
+    )
+    code, message, trailing = status.to_wire(error)
+    encoded = sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in message.encode())
+    assert encoded + sum(len(value) * 4 // 3 for _, value in trailing) < 8 * 1024
+    back = status.from_rpc_error(_as_received(code, message, trailing))
+    assert back.field_violations[0].field.startswith("metadata")
+    assert (back.reason, back.message[:100]) == ("VALIDATION_FAILED", text[:100])

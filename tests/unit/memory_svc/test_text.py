@@ -1,5 +1,6 @@
 """Chunks, windows, identifiers, times."""
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -46,6 +47,14 @@ def test_a_window_takes_the_nearest_and_one_on_each_side_at_least() -> None:
 )
 def test_identifiers(text: str, found: set[str]) -> None:
     assert identifiers(text) == found
+
+
+@pytest.mark.parametrize("text", ["a." * 200_000, "a" * 400_000, "a-" * 200_000 + "1", "1" * 400_000, "a1." * 130_000])
+def test_a_long_text_of_little_parts_is_read_once(text: str) -> None:
+    begin = time.process_time()
+    identifiers(text)
+    for_ranking(text)
+    assert time.process_time() - begin < 2, "slower than linear"
 
 
 def test_an_identifier_counts_only_as_a_whole() -> None:
