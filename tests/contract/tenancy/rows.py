@@ -28,6 +28,7 @@ from hearth.tool.v1 import secret_service_pb2 as secret
 from hearth.tool.v1 import tool_execution_service_pb2 as execution
 from hearth.tool.v1 import tool_service_pb2 as tool
 from hearth.type.v1 import access_pb2
+from hearth.user.internal.v1 import revocation_service_pb2 as revocation
 from hearth.user.v1 import api_key_service_pb2 as api_key
 from hearth.user.v1 import audit_service_pb2 as audit
 from hearth.user.v1 import organization_service_pb2 as organization
@@ -505,6 +506,7 @@ _USER: Mapping[str, tuple[Case, ...]] = {
     ),
     "TokenService/IssueToken": (public(lambda their, own: token.IssueTokenRequest(api_key="hk_" + "A" * 43)),),
     "TokenService/GetJwks": (public(lambda their, own: token.GetJwksRequest()),),
+    "TokenService/RotateSigningKey": (role(lambda their, own: token.RotateSigningKeyRequest()),),
     "TokenService/WhoAmI": (own(lambda their, own: token.WhoAmIRequest()),),
     "UserService/CreateUser": (reach(_new_user),),
     "UserService/GetUser": (hidden(lambda their, own: user.GetUserRequest(user_id=their.user)),),
@@ -513,12 +515,18 @@ _USER: Mapping[str, tuple[Case, ...]] = {
     "UserService/DeleteUser": (hidden(lambda their, own: user.DeleteUserRequest(user_id=their.user)),),
 }
 
+_USER_INTERNAL: Mapping[str, tuple[Case, ...]] = {
+    # Ids of whose tokens are void, the same for every service: each verifies tokens of all organizations.
+    "RevocationService/ListRevocations": (own(lambda their, own: revocation.ListRevocationsRequest()),),
+}
+
 _PACKAGES = {
     "hearth.agent.v1": _AGENT,
     "hearth.memory.v1": _MEMORY,
     "hearth.memory.internal.v1": _MEMORY_INTERNAL,
     "hearth.tool.v1": _TOOL,
     "hearth.user.v1": _USER,
+    "hearth.user.internal.v1": _USER_INTERNAL,
 }
 
 # `package.Service/Method` → the cases of its row.

@@ -28,6 +28,7 @@ class Open:
 _OPEN: Mapping[str, Open] = {
     "user_svc.api_key_index": Open("a key comes in before it is known whose it is; hashes and ids"),
     "user_svc.signing_keys": Open("the whole Hearth's, of no organization; sealed", frozenset({"key_id"})),
+    "user_svc.revocations": Open("every service reads whose tokens are void; ids and times", frozenset({"subject"})),
     "memory_svc.outbox": Open("background work finds here what to index; ids", frozenset({"kind"})),
     "memory_svc.memory_organizations": Open("background work finds here whom to visit; ids"),
     "memory_svc.index_collections": Open("the vector index's collections, of no organization", frozenset({"name"})),
