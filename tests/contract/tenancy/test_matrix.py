@@ -11,8 +11,9 @@ from google.protobuf.message import Message
 
 from chassis.identity import Access, Role
 from deploy.local import Stack
+from tests.contract.tenancy.cases import Case, Outcome
 from tests.contract.tenancy.databases import Contents
-from tests.contract.tenancy.rows import ROWS, Case, Outcome, in_order
+from tests.contract.tenancy.rows import ROWS, in_order
 from tests.contract.tenancy.rpcs import Answer, Doors, Rpc, all_rpcs
 from tests.contract.tenancy.tenants import Names, Registrar, Tenant
 from tests.contract.tenancy.tokens import Forger

@@ -1,0 +1,78 @@
+"""The rows of user_svc."""
+
+from collections.abc import Mapping
+
+from google.protobuf.message import Message
+
+from hearth.type.v1 import access_pb2
+from hearth.user.internal.v1 import revocation_service_pb2 as revocation
+from hearth.user.v1 import api_key_service_pb2 as api_key
+from hearth.user.v1 import audit_service_pb2 as audit
+from hearth.user.v1 import organization_service_pb2 as organization
+from hearth.user.v1 import token_service_pb2 as token
+from hearth.user.v1 import user_service_pb2 as user
+from tests.contract.tenancy.cases import Case, hidden, own, public, reach, role, unbuilt
+from tests.contract.tenancy.tenants import Names
+
+
+def _organization(their: Names, own: Names) -> Message:
+    request = organization.UpdateOrganizationRequest()
+    request.organization.id, request.organization.display_name = their.organization, "changed"
+    request.update_mask.paths.append("display_name")
+    return request
+
+
+def _user(their: Names, own: Names) -> Message:
+    request = user.UpdateUserRequest()
+    request.user.id, request.user.display_name = their.user, "changed"
+    request.update_mask.paths.append("display_name")
+    return request
+
+
+def _new_user(their: Names, own: Names) -> Message:
+    return user.CreateUserRequest(
+        request_id=their.request_id,
+        organization_id=their.organization,
+        name=f"new-{own.word}",
+        role=access_pb2.ROLE_VIEWER,
+    )
+
+
+USER: Mapping[str, tuple[Case, ...]] = {
+    "ApiKeyService/CreateApiKey": (
+        hidden(lambda their, own: api_key.CreateApiKeyRequest(user_id=their.user)),
+        reach(lambda their, own: api_key.CreateApiKeyRequest(user_id=their.user, organization_id=their.organization)),
+    ),
+    "ApiKeyService/ListApiKeys": (
+        hidden(lambda their, own: api_key.ListApiKeysRequest(user_id=their.user)),
+        own(lambda their, own: api_key.ListApiKeysRequest()),
+    ),
+    "ApiKeyService/RevokeApiKey": (hidden(lambda their, own: api_key.RevokeApiKeyRequest(api_key_id=their.key)),),
+    "AuditService/ListAuditEvents": (unbuilt(lambda their, own: audit.ListAuditEventsRequest(actor=their.user)),),
+    "OrganizationService/CreateOrganization": (
+        role(lambda their, own: organization.CreateOrganizationRequest(name=f"made-by-{own.word}")),
+    ),
+    "OrganizationService/GetOrganization": (
+        reach(lambda their, own: organization.GetOrganizationRequest(organization_id=their.organization)),
+        own(lambda their, own: organization.GetOrganizationRequest()),
+    ),
+    "OrganizationService/ListOrganizations": (role(lambda their, own: organization.ListOrganizationsRequest()),),
+    "OrganizationService/UpdateOrganization": (reach(_organization),),
+    "OrganizationService/DeleteOrganization": (
+        role(lambda their, own: organization.DeleteOrganizationRequest(organization_id=their.organization)),
+    ),
+    "TokenService/IssueToken": (public(lambda their, own: token.IssueTokenRequest(api_key="hk_" + "A" * 43)),),
+    "TokenService/GetJwks": (public(lambda their, own: token.GetJwksRequest()),),
+    "TokenService/RotateSigningKey": (role(lambda their, own: token.RotateSigningKeyRequest()),),
+    "TokenService/WhoAmI": (own(lambda their, own: token.WhoAmIRequest()),),
+    "UserService/CreateUser": (reach(_new_user),),
+    "UserService/GetUser": (hidden(lambda their, own: user.GetUserRequest(user_id=their.user)),),
+    "UserService/ListUsers": (own(lambda their, own: user.ListUsersRequest()),),
+    "UserService/UpdateUser": (hidden(_user),),
+    "UserService/DeleteUser": (hidden(lambda their, own: user.DeleteUserRequest(user_id=their.user)),),
+}
+
+USER_INTERNAL: Mapping[str, tuple[Case, ...]] = {
+    # Ids of whose tokens are void, the same for every service: each verifies tokens of all organizations.
+    "RevocationService/ListRevocations": (own(lambda their, own: revocation.ListRevocationsRequest()),),
+}
