@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf import struct_pb2
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from hypothesis import strategies as st
 
 _MIB = 1 << 20
@@ -159,8 +160,9 @@ def _spoil_list(draw: Draw, message: Message, field: FieldDescriptor, names: Seq
     else:
         item = items[0] if items else items.add()
         _spoil(draw, item, names, depth + 1)
-        if item.ByteSize() < 1000:
-            items.extend([item] * (count - 1))
+        # What is nested too deeply to be read cannot be copied either; one of it does.
+        with suppress(DecodeError):
+            items.extend([item] * (count - 1 if item.ByteSize() < 1000 else 0))
 
 
 def _scalars(field: FieldDescriptor, names: Sequence[str]) -> st.SearchStrategy[Any]:
