@@ -29,12 +29,18 @@ _TLS = """\
 """
 
 
-def render(template: str, addresses: Mapping[str, str], files: Mapping[str, Path], tls: tuple[str, str] | None) -> str:
-    """Fills `${NAME}` with addresses (two names each, `<NAME>_HOST` and `<NAME>_PORT`) and with the paths of files.
+# Requests a second: of an organization, of a user, and for tokens from one address.
+RATES: Mapping[str, int] = {"ORGANIZATION_RATE": 2000, "USER_RATE": 1000, "TOKEN_RATE": 100}
+
+
+def render(
+    template: str, addresses: Mapping[str, str], values: Mapping[str, Path | int], tls: tuple[str, str] | None
+) -> str:
+    """Fills `${NAME}` with addresses (two names each, `<NAME>_HOST` and `<NAME>_PORT`) and with values: paths and rates.
 
     Raises KeyError for a name in the template that nothing fills.
     """
-    names: dict[str, str] = {name: str(path) for name, path in files.items()}
+    names: dict[str, str] = {name: str(value) for name, value in values.items()}
     for name, address in addresses.items():
         host, _, port = address.rpartition(":")
         names[f"{name.upper()}_HOST"] = host.strip("[]")
@@ -44,6 +50,18 @@ def render(template: str, addresses: Mapping[str, str], files: Mapping[str, Path
         return text
     certificate, key = (json.dumps(str(Path(path).absolute())) for path in tls)
     return text.replace(_TLS_PLACE, _TLS.format(certificate=certificate, key=key))
+
+
+def rates(environment: Mapping[str, str]) -> dict[str, int]:
+    """The door's rates, from `HEARTH_DOOR_<NAME>` where that is set. Raises StartError for what is no such number."""
+    found: dict[str, int] = {}
+    for name, usual in RATES.items():
+        variable = f"HEARTH_DOOR_{name}"
+        given = environment.get(variable) or str(usual)
+        if not given.isdecimal() or not 0 < int(given) <= 1_000_000:
+            raise StartError(f"{variable} must be a number from 1 to 1000000")
+        found[name] = int(given)
+    return found
 
 
 def component(
@@ -57,10 +75,11 @@ def component(
     addresses = {"public": public, "admin": admin, "keys": keys}
     addresses |= {name: upstreams.get(name, "127.0.0.1:1") for name in UPSTREAMS}
     files = {"DESCRIPTORS": DESCRIPTORS, "ACCESS_LOG": home.logs / "envoy-access.log"}
+    values = {**files, **rates(environment)}
     certificate, key = environment.get("HEARTH_TLS_CERT"), environment.get("HEARTH_TLS_KEY")
     configuration = home.state / "envoy.yaml"
     tls = (certificate, key) if certificate and key else None
-    write_private(configuration, render(TEMPLATE.read_text(), addresses, files, tls))
+    write_private(configuration, render(TEMPLATE.read_text(), addresses, values, tls))
 
     async def ready() -> bool:
         status, _ = await http_get(admin, "/ready")

@@ -45,15 +45,19 @@ from agent_svc.servicers.conversation_servicer import ConversationServicer
 from agent_svc.servicers.event_codec import ProtobufEventCodec
 from agent_svc.servicers.model_servicer import ModelServicer
 from agent_svc.servicers.run_servicer import RunServicer
+from agent_svc.servicers.usage_servicer import UsageServicer
 from agent_svc.servicers.watch_stream import TokenCheck
 from agent_svc.settings import AgentSettings
 from chassis import ids
 from chassis.channels import open_channel
 from chassis.database import Database
+from chassis.limits import Limits, NoLimits
 from chassis.pagination import PageTokens
+from chassis.purge import Purger
 from chassis.revocations import NothingRevoked, Revocations
 from chassis.server import Assembly
 from chassis.trust import trust
+from hearth.agent.internal.v1.usage_service_pb2_grpc import add_UsageServiceServicer_to_server
 from hearth.agent.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_server
 from hearth.agent.v1.conversation_service_pb2_grpc import add_ConversationServiceServicer_to_server
 from hearth.agent.v1.file_service_pb2_grpc import FileServiceServicer, add_FileServiceServicer_to_server
@@ -93,6 +97,7 @@ class Outside:
     tool_executor: ToolExecutor
     identities: Identities
     revocations: Revocations = field(default_factory=NothingRevoked)
+    limits: Limits = field(default_factory=NoLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,9 @@ def wire(outside: Outside, settings: AgentSettings, worker_id: str) -> Core:
     conversations = DefaultConversations(outside.work)
     return Core(
         hub=hub,
-        runs=RunManager(worker_id, outside.log, outside.work, conversations, outside.bus, hub, live, outside.codec),
+        runs=RunManager(
+            worker_id, outside.log, outside.work, conversations, outside.bus, hub, live, outside.codec, outside.limits
+        ),
         watching=WatchManager(outside.event_log, hub, outside.work),
         agents=AgentManager(
             outside.work, outside.models, outside.tool_catalog, outside.memory.blocks, outside.identities
@@ -175,6 +182,7 @@ def services(
         (add_ConversationServiceServicer_to_server, conversations, "hearth.agent.v1.ConversationService"),
         (add_RunServiceServicer_to_server, runs, "hearth.agent.v1.RunService"),
         (add_ModelServiceServicer_to_server, ModelServicer(models), "hearth.agent.v1.ModelService"),
+        (add_UsageServiceServicer_to_server, UsageServicer(core.runs), "hearth.agent.internal.v1.UsageService"),
         # Designed, not built: the edge answers UNIMPLEMENTED for the methods of the generated bases.
         (add_WorkflowServiceServicer_to_server, _unbuilt(WorkflowServiceServicer), "hearth.agent.v1.WorkflowService"),
         (add_FileServiceServicer_to_server, _unbuilt(FileServiceServicer), "hearth.agent.v1.FileService"),
@@ -214,7 +222,9 @@ async def build(settings: AgentSettings) -> Assembly:
         tool_executor=tools,
         identities=trusted.tokens,
         revocations=trusted.revocations,
+        limits=trusted.limits,
     )
+    purger = Purger(trusted.purges, database)
     core = wire(outside, settings, worker_id)
     pages = PageTokens(settings.derived_key("page-tokens"))
     # Last, so that nothing is open when something above cannot be right.
@@ -223,7 +233,12 @@ async def build(settings: AgentSettings) -> Assembly:
     return Assembly(
         servicers=services(core, models, trusted.verifier.verify, trusted.revocations, pages),
         verifier=trusted.verifier,
-        background=[trusted.revocations, core.hub, core.leases, core.indexer, core.worker, core.sweep],
+        background=[
+            trusted.revocations,
+            trusted.limits,
+            *(core.hub, core.leases, core.indexer, core.worker, core.sweep),
+            purger,
+        ],
         closers=[
             database.close,
             pool.close,
@@ -235,6 +250,7 @@ async def build(settings: AgentSettings) -> Assembly:
             execution_channel.close,
             core.hub.close,
         ],
+        limits=trusted.limits,
     )
 
 

@@ -1,6 +1,6 @@
 """The edge of a server: what surrounds every handler, in one fixed order.
 
-errors → request id and trace → authentication and access → schema → handler under a deadline; a stream, in either direction,
+errors → request id and trace → authentication, access and rate → schema → handler under a deadline; a stream, in either direction,
 under its credential: it ends when that is revoked or expires.
 
 Handlers are wrapped once, when they are registered, instead of by interceptors at each call: what the descriptors say
@@ -26,7 +26,9 @@ from chassis.callcontext import Call, new_request_id, set_call
 from chassis.errors import DeadlineExceeded, DomainError, Internal, InvalidArgument, not_implemented
 from chassis.idempotency import Replayed
 from chassis.identity import Access, Identity, current_or_none, role_insufficient, set_current
+from chassis.limits import Limits
 from chassis.methods import Method
+from chassis.rates import RateLimiter
 from chassis.revocations import NothingRevoked, holding
 from chassis.status import to_wire
 
@@ -41,8 +43,9 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class Edge:
     """Wraps the handlers of one server. Without a verifier only anonymous methods can be called."""
 
-    def __init__(self, verifier: TokenVerifier | None) -> None:
+    def __init__(self, verifier: TokenVerifier | None, limits: Limits) -> None:
         self._verifier = verifier
+        self._rates = RateLimiter(limits)
         self._revocations = NothingRevoked() if verifier is None else verifier.revocations
 
     def wrap(self, method: Method, handler: Any) -> "grpc.RpcMethodHandler[Any, Any]":
@@ -144,6 +147,7 @@ class Edge:
         identity = await self._verifier.verify(token)
         if not method.access.admits(identity.role):
             raise role_insufficient(method.access.name)
+        self._rates.admit(identity)
         return identity
 
 

@@ -20,6 +20,7 @@ from chassis import logs
 from chassis.auth import TokenVerifier
 from chassis.channels import MAX_MESSAGE_BYTES
 from chassis.edge import Edge, Registrar
+from chassis.limits import Limits, NoLimits
 from chassis.methods import methods_of
 from chassis.migrations import migrate
 from chassis.settings import ServiceSettings
@@ -47,6 +48,7 @@ class Assembly:
     verifier: TokenVerifier | None
     background: Sequence[Background] = ()
     closers: Sequence[Callable[[], Awaitable[None]]] = field(default=())
+    limits: Limits = field(default_factory=NoLimits)
 
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -166,7 +168,7 @@ class Server:
 
     def _register(self) -> None:
         """Raises UndeclaredAccess for methods that nobody decided on."""
-        edge = Edge(self._assembly.verifier)
+        edge = Edge(self._assembly.verifier, self._assembly.limits)
         for add, servicer, service in self._assembly.servicers:
             add(servicer, Registrar(self._server, edge, service, methods_of(service)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -1,45 +1,102 @@
 """Whom a service believes, and as whom it calls: everything that it needs of user_svc, in one piece."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from uuid import UUID
 
 import grpc
 
+from chassis import ids
 from chassis.auth import JwksFromUserService, TokenVerifier
 from chassis.errors import Unauthenticated
-from chassis.identity import use
+from chassis.identity import Identity, use
+from chassis.limits import LimitChanges, LimitList
 from chassis.revocations import ALL, Revocation, RevocationList
 from chassis.service_identity import ServiceTokens
 from chassis.settings import ServiceSettings
 from chassis.status import from_rpc_error
+from hearth.user.internal.v1 import (
+    limit_service_pb2,
+    limit_service_pb2_grpc,
+    purge_service_pb2,
+    purge_service_pb2_grpc,
+    revocation_service_pb2_grpc,
+)
 from hearth.user.internal.v1 import revocation_service_pb2 as pb
-from hearth.user.internal.v1 import revocation_service_pb2_grpc
 
 _TIMEOUT_S = 1.5
 
 
-class RevocationsFromUserService:
-    """A RevocationSource that asks user_svc, as this service."""
+class _Asking:
+    """Asks user_svc, as this service, on nobody's behalf."""
 
-    def __init__(self, channel: grpc.aio.Channel, tokens: ServiceTokens) -> None:
-        self._stub = revocation_service_pb2_grpc.RevocationServiceStub(channel)
+    def __init__(self, tokens: ServiceTokens) -> None:
         self._tokens = tokens
 
-    async def after(self, position: int) -> tuple[Sequence[Revocation], int]:
+    @asynccontextmanager
+    async def _as_service(self) -> AsyncGenerator[Identity]:
         """Raises DomainError when user_svc does not answer, or not to this service."""
         identity = await self._tokens.identity_for(None)
         try:
             with use(identity):
-                request = pb.ListRevocationsRequest(after_position=position)
-                answer = await self._stub.ListRevocations(request, timeout=_TIMEOUT_S)
+                yield identity
         except grpc.aio.AioRpcError as error:
             problem = from_rpc_error(error)
             if isinstance(problem, Unauthenticated):
-                # A user_svc with other signing keys than before: the next reading brings a token of theirs.
+                # A user_svc with other signing keys than before: the next asking brings a token of theirs.
                 self._tokens.forget(identity)
             raise problem from error
+
+
+class RevocationsFromUserService(_Asking):
+    """A RevocationSource."""
+
+    def __init__(self, channel: grpc.aio.Channel, tokens: ServiceTokens) -> None:
+        super().__init__(tokens)
+        self._stub = revocation_service_pb2_grpc.RevocationServiceStub(channel)
+
+    async def after(self, position: int) -> tuple[Sequence[Revocation], int]:
+        async with self._as_service():
+            request = pb.ListRevocationsRequest(after_position=position)
+            answer = await self._stub.ListRevocations(request, timeout=_TIMEOUT_S)
         return [_revocation(one) for one in answer.revocations], answer.position
+
+
+class LimitsFromUserService(_Asking):
+    """A LimitSource."""
+
+    def __init__(self, channel: grpc.aio.Channel, tokens: ServiceTokens) -> None:
+        super().__init__(tokens)
+        self._stub = limit_service_pb2_grpc.LimitServiceStub(channel)
+
+    async def after(self, position: int) -> LimitChanges:
+        async with self._as_service():
+            request = limit_service_pb2.ListLimitsRequest(after_position=position)
+            answer = await self._stub.ListLimits(request, timeout=_TIMEOUT_S)
+        own = [(ids.decode("org", one.organization_id), dict(one.values)) for one in answer.organizations]
+        return LimitChanges(dict(answer.defaults), own, answer.position)
+
+
+class PurgesFromUserService(_Asking):
+    """A PurgeSource."""
+
+    def __init__(self, channel: grpc.aio.Channel, tokens: ServiceTokens) -> None:
+        super().__init__(tokens)
+        self._stub = purge_service_pb2_grpc.PurgeServiceStub(channel)
+
+    async def due(self) -> Sequence[UUID]:
+        async with self._as_service():
+            answer = await self._stub.ListPurges(purge_service_pb2.ListPurgesRequest(), timeout=_TIMEOUT_S)
+        return [ids.decode("org", one) for one in answer.organization_ids]
+
+    async def report(self, organization_id: UUID, removed: Mapping[str, int]) -> None:
+        request = purge_service_pb2.ReportPurgeRequest(
+            organization_id=ids.encode("org", organization_id), removed=dict(removed)
+        )
+        async with self._as_service():
+            await self._stub.ReportPurge(request, timeout=_TIMEOUT_S)
 
 
 def _revocation(one: pb.Revocation) -> Revocation:
@@ -50,10 +107,12 @@ def _revocation(one: pb.Revocation) -> Revocation:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """`revocations` is background work: it goes into the Assembly."""
+    """`revocations` and `limits` are background work: they go into the Assembly. `purges` is what a Purger asks."""
 
     verifier: TokenVerifier
     revocations: RevocationList
+    limits: LimitList
+    purges: PurgesFromUserService
     tokens: ServiceTokens
 
 
@@ -67,5 +126,7 @@ def trust(user_svc_channel: grpc.aio.Channel, settings: ServiceSettings) -> Trus
     return Trust(
         TokenVerifier(jwks, settings.jwt_issuer, settings.jwt_audience, revocations=revocations),
         revocations,
+        LimitList(LimitsFromUserService(user_svc_channel, own)),
+        PurgesFromUserService(user_svc_channel, own),
         ServiceTokens(user_svc_channel, settings.service_key_file, revocations),
     )

@@ -6,10 +6,12 @@ from typing import Any
 from chassis.channels import open_channel
 from chassis.database import Database
 from chassis.pagination import PageTokens
+from chassis.purge import Purger
 from chassis.server import Assembly
 from chassis.trust import trust
 from hearth.memory.internal.v1.context_service_pb2_grpc import add_ContextServiceServicer_to_server
 from hearth.memory.internal.v1.recall_index_service_pb2_grpc import add_RecallIndexServiceServicer_to_server
+from hearth.memory.internal.v1.usage_service_pb2_grpc import add_UsageServiceServicer_to_server
 from hearth.memory.v1.archival_memory_service_pb2_grpc import add_ArchivalMemoryServiceServicer_to_server
 from hearth.memory.v1.block_service_pb2_grpc import add_BlockServiceServicer_to_server
 from hearth.memory.v1.recall_memory_service_pb2_grpc import add_RecallMemoryServiceServicer_to_server
@@ -28,6 +30,7 @@ from memory_svc.servicers.archival_servicer import ArchivalMemoryServicer
 from memory_svc.servicers.block_servicer import BlockServicer
 from memory_svc.servicers.context_servicer import ContextServicer
 from memory_svc.servicers.recall_servicer import RecallIndexServicer, RecallMemoryServicer
+from memory_svc.servicers.usage_servicer import UsageServicer
 from memory_svc.settings import MemorySettings
 
 # How many words a turn of a conversation has, and a window of such turns: BM25 scales lengths against it.
@@ -65,18 +68,25 @@ async def build(settings: MemorySettings) -> Assembly:
     recall = RecallManager(work, searcher, applier)
     pages = PageTokens(settings.derived_key("page-tokens"))
     blocks = BlockServicer(BlockManager(work), pages)
-    archival = ArchivalMemoryServicer(PassageManager(work, searcher, applier), pages)
+    passages = PassageManager(work, searcher, applier, trusted.limits)
+    archival = ArchivalMemoryServicer(passages, pages)
+    purger = Purger(trusted.purges, database, others={"vectors": index.delete_organization})
     contexts = ContextServicer(ContextManager(work, SqlAgentMemorySummaries(database), searcher))
     return Assembly(
-        servicers=_registrations(blocks, archival, recall, contexts),
+        servicers=_registrations(blocks, archival, recall, contexts, UsageServicer(passages)),
         verifier=trusted.verifier,
-        background=[trusted.revocations, applier],
+        background=[trusted.revocations, trusted.limits, applier, purger],
         closers=[database.close, users.close, embedder.stop, index.close],
+        limits=trusted.limits,
     )
 
 
 def _registrations(
-    blocks: BlockServicer, archival: ArchivalMemoryServicer, recall: RecallManager, contexts: ContextServicer
+    blocks: BlockServicer,
+    archival: ArchivalMemoryServicer,
+    recall: RecallManager,
+    contexts: ContextServicer,
+    usage: UsageServicer,
 ) -> Sequence[tuple[Callable[[Any, Any], None], Any, str]]:
     public, internal = "hearth.memory.v1", "hearth.memory.internal.v1"
     search, index = RecallMemoryServicer(recall), RecallIndexServicer(recall)
@@ -86,4 +96,5 @@ def _registrations(
         (add_RecallMemoryServiceServicer_to_server, search, f"{public}.RecallMemoryService"),
         (add_RecallIndexServiceServicer_to_server, index, f"{internal}.RecallIndexService"),
         (add_ContextServiceServicer_to_server, contexts, f"{internal}.ContextService"),
+        (add_UsageServiceServicer_to_server, usage, f"{internal}.UsageService"),
     ]

@@ -3,8 +3,10 @@
 from chassis.channels import open_channel
 from chassis.database import Database
 from chassis.pagination import PageTokens
+from chassis.purge import Purger
 from chassis.server import Assembly
 from chassis.trust import trust
+from hearth.tool.internal.v1.usage_service_pb2_grpc import add_UsageServiceServicer_to_server
 from hearth.tool.v1.mcp_server_service_pb2_grpc import add_McpServerServiceServicer_to_server
 from hearth.tool.v1.secret_service_pb2_grpc import add_SecretServiceServicer_to_server
 from hearth.tool.v1.tool_execution_service_pb2_grpc import add_ToolExecutionServiceServicer_to_server
@@ -16,6 +18,7 @@ from tool_svc.repositories.unit_of_work import PostgresUnitOfWork
 from tool_svc.servicers.future_servicers import McpServerServicer, SecretServicer
 from tool_svc.servicers.tool_execution_servicer import ToolExecutionServicer
 from tool_svc.servicers.tool_servicer import ToolServicer
+from tool_svc.servicers.usage_servicer import UsageServicer
 from tool_svc.settings import ToolServiceSettings
 
 
@@ -36,16 +39,19 @@ async def build(settings: ToolServiceSettings) -> Assembly:
     )
     work = PostgresUnitOfWork(database)
     tools = ToolServicer(ToolManager(work), pages)
-    executions = ToolExecutionServicer(ExecutionManager(work, sandbox, settings.ceiling()))
+    executing = ExecutionManager(work, sandbox, settings.ceiling(), trusted.limits)
+    executions = ToolExecutionServicer(executing)
     return Assembly(
         servicers=[
             (add_ToolServiceServicer_to_server, tools, "hearth.tool.v1.ToolService"),
             (add_ToolExecutionServiceServicer_to_server, executions, "hearth.tool.v1.ToolExecutionService"),
             (add_McpServerServiceServicer_to_server, McpServerServicer(), "hearth.tool.v1.McpServerService"),
             (add_SecretServiceServicer_to_server, SecretServicer(), "hearth.tool.v1.SecretService"),
+            (add_UsageServiceServicer_to_server, UsageServicer(executing), "hearth.tool.internal.v1.UsageService"),
         ],
         verifier=trusted.verifier,
-        background=[trusted.revocations],
+        background=[trusted.revocations, trusted.limits, Purger(trusted.purges, database)],
         # Not background work: the sandbox ends after the calls that still run in it.
         closers=[database.close, users.close, sandbox.stop],
+        limits=trusted.limits,
     )

@@ -1,9 +1,15 @@
 """Puts user_svc together. The only file that knows every class."""
 
+from datetime import timedelta
+
 from chassis.auth import TokenVerifier
+from chassis.channels import open_channel
 from chassis.database import Database
 from chassis.pagination import PageTokens
+from chassis.purge import Purger
 from chassis.server import Assembly
+from hearth.user.internal.v1.limit_service_pb2_grpc import add_LimitServiceServicer_to_server
+from hearth.user.internal.v1.purge_service_pb2_grpc import add_PurgeServiceServicer_to_server
 from hearth.user.internal.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
 from hearth.user.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
 from hearth.user.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
@@ -12,10 +18,14 @@ from hearth.user.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_se
 from hearth.user.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 from user_svc.adapters.keys import Ed25519Forge, JwtSigner
 from user_svc.adapters.local_jwks import LocalJwks
+from user_svc.adapters.local_limits import LocalPurges, local_limits
 from user_svc.adapters.local_revocations import NoticeToList, local_list
+from user_svc.clients.usage_client import OwnIdentity, UsageClient
 from user_svc.managers.api_key_manager import ApiKeyManager
 from user_svc.managers.bootstrap_manager import BootstrapManager
+from user_svc.managers.limit_manager import LimitManager
 from user_svc.managers.organization_manager import OrganizationManager
+from user_svc.managers.purge_manager import PurgeManager
 from user_svc.managers.revocation_manager import RevocationManager
 from user_svc.managers.signing_key_manager import SigningKeyManager
 from user_svc.managers.token_manager import TokenManager
@@ -24,7 +34,9 @@ from user_svc.repositories.directory import PostgresDirectory
 from user_svc.repositories.unit_of_work import PostgresUnitOfWork
 from user_svc.servicers.api_key_servicer import ApiKeyServicer
 from user_svc.servicers.audit_servicer import AuditServicer
+from user_svc.servicers.limit_servicer import LimitServicer
 from user_svc.servicers.organization_servicer import OrganizationServicer
+from user_svc.servicers.purge_servicer import PurgeServicer
 from user_svc.servicers.revocation_servicer import RevocationServicer
 from user_svc.servicers.token_servicer import TokenServicer
 from user_svc.servicers.user_servicer import UserServicer
@@ -52,7 +64,16 @@ async def build(settings: UserSettings) -> Assembly:
     revocations = local_list(revoking)
     notice = NoticeToList(revocations)
     pages = PageTokens(settings.derived_key("page-tokens"))
-    organizations = OrganizationServicer(OrganizationManager(work, notice), pages)
+    channels = {
+        "agent_svc": open_channel(settings.agent_svc_address, retry=False),
+        "memory_svc": open_channel(settings.memory_svc_address, retry=False),
+        "tool_svc": open_channel(settings.tool_svc_address, retry=False),
+    }
+    limiting = LimitManager(work, settings.default_limits(), UsageClient(OwnIdentity(keys, signer), channels))
+    limits = local_limits(limiting)
+    purging = PurgeManager(work)
+    grace = timedelta(seconds=settings.purge_grace_s)
+    organizations = OrganizationServicer(OrganizationManager(work, notice, grace), limiting, pages)
     users = UserServicer(UserManager(work, notice), pages)
     api_keys = ApiKeyServicer(ApiKeyManager(work, notice), pages)
     issuing = TokenManager(PostgresDirectory(database), keys, signer, settings.service_keys(), revocations)
@@ -69,8 +90,11 @@ async def build(settings: UserSettings) -> Assembly:
                 RevocationServicer(revoking),
                 "hearth.user.internal.v1.RevocationService",
             ),
+            (add_LimitServiceServicer_to_server, LimitServicer(limiting), "hearth.user.internal.v1.LimitService"),
+            (add_PurgeServiceServicer_to_server, PurgeServicer(purging), "hearth.user.internal.v1.PurgeService"),
         ],
         verifier=TokenVerifier(LocalJwks(keys), settings.jwt_issuer, settings.jwt_audience, revocations=revocations),
-        background=[revocations],
-        closers=[database.close],
+        background=[revocations, limits, Purger(LocalPurges(purging), database, kept=("organizations",))],
+        closers=[database.close, *(channel.close for channel in channels.values())],
+        limits=limits,
     )

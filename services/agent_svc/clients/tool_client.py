@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -109,6 +110,9 @@ class ToolClient:
 def _refused(error: DomainError) -> ToolResult:
     if error.code in _REFUSALS:
         return failed(f"The tool was not run: {error.message}.")
+    if error.reason == "QUOTA_EXCEEDED":
+        wait = f"; try again in {math.ceil(error.retry_after_s)} s" if error.retry_after_s else ""
+        return failed(f"The tool was not run: {error.message}{wait}.")
     if error.code == "RESOURCE_EXHAUSTED":
         # Refused at the door: it may be tried again.
         raise error

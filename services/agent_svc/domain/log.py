@@ -46,7 +46,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to start: with its user message, the two events, and the dispatch that is due in `due_in_s` seconds."""
+    """A run to start: with its user message, the two events, and the dispatch that is due in `due_in_s` seconds.
+
+    `limit` and `user_limit` are how many runs the organization and the user may have that have not ended, None: any number.
+    """
 
     run_id: UUID
     organization_id: UUID
@@ -61,6 +64,8 @@ class NewRun:
     body_hash: bytes
     refuse_if_busy: bool
     due_in_s: float
+    limit: int | None = None
+    user_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+# Limits of an organization, by name: how many runs may be open in all, and of one user.
+CONCURRENT_RUNS = "concurrent_runs"
+USER_CONCURRENT_RUNS = "user_concurrent_runs"
 PREVIEW_CHARACTERS = 200
 
 

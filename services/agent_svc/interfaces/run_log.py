@@ -37,8 +37,13 @@ class RunLog(Protocol):
     async def start(self, new: NewRun) -> Run:
         """Starts a run: run, message, two events and dispatch.
 
-        Raises NotFound for an unknown conversation, RequestIdTaken, FailedPrecondition CONVERSATION_BUSY.
+        Raises NotFound for an unknown conversation, RequestIdTaken, FailedPrecondition CONVERSATION_BUSY, ResourceExhausted
+        QUOTA_EXCEEDED.
         """
+        ...
+
+    async def open_total(self, organization_id: UUID) -> int:
+        """How many runs of an organization have not ended."""
         ...
 
     async def claim(self, dispatch: Dispatch, ask: TurnAsk) -> Turn | None:

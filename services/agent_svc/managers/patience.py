@@ -33,7 +33,8 @@ class Patience:
                 error: DomainError = DeadlineExceeded("the call took too long", reason="DEADLINE_EXCEEDED")
             except (Unavailable, DeadlineExceeded, ResourceExhausted) as failure:
                 error = failure
-            if time.monotonic() + pause > until:
+            if error.reason == "QUOTA_EXCEEDED" or time.monotonic() + pause > until:
+                # A limit of an organization's is told at once: waiting for it is not the turn's to decide.
                 raise error
             _log.info("a service is away, trying again", extra={"reason": error.reason})
             await asyncio.sleep(pause)

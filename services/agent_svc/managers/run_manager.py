@@ -13,7 +13,16 @@ from agent_svc.domain.conversation import Message, MessageRole, storable_text
 from agent_svc.domain.event import EncodedEvent, EventType, MessageCompleted, RunCancelled, RunQueued
 from agent_svc.domain.frame import EventFrame
 from agent_svc.domain.log import Dispatch, NewRun, RequestIdTaken
-from agent_svc.domain.run import PREVIEW_CHARACTERS, BusyPolicy, Run, RunContext, RunState, TokenCount
+from agent_svc.domain.run import (
+    CONCURRENT_RUNS,
+    PREVIEW_CHARACTERS,
+    USER_CONCURRENT_RUNS,
+    BusyPolicy,
+    Run,
+    RunContext,
+    RunState,
+    TokenCount,
+)
 from agent_svc.interfaces.event_bus import EventBus
 from agent_svc.interfaces.event_codec import EventCodec
 from agent_svc.interfaces.run_log import RunLog
@@ -25,6 +34,7 @@ from agent_svc.managers.live_runs import LiveRuns
 from chassis import ids
 from chassis.errors import FailedPrecondition, InvalidArgument, NotFound, invalid_field
 from chassis.identity import Identity, Role
+from chassis.limits import Limits
 from chassis.once import RequestKey
 
 _log = logging.getLogger(__name__)
@@ -54,6 +64,7 @@ class RunManager:
         hub: Hub,
         live: LiveRuns,
         codec: EventCodec,
+        limits: Limits,
     ) -> None:
         self._worker_id = worker_id
         self._log = log
@@ -63,6 +74,7 @@ class RunManager:
         self._hub = hub
         self._live = live
         self._codec = codec
+        self._limits = limits
 
     async def conversation_of(self, caller: Identity, target: Target) -> UUID:
         """The conversation that a message goes to. Raises NotFound for an unknown agent."""
@@ -76,7 +88,8 @@ class RunManager:
     ) -> Run:
         """Accepts a message; once this returns, the run will end, whatever dies.
 
-        Raises NotFound, FailedPrecondition CONVERSATION_BUSY, InvalidArgument (REQUEST_ID_REUSED, VALIDATION_FAILED).
+        Raises NotFound, FailedPrecondition CONVERSATION_BUSY, InvalidArgument (REQUEST_ID_REUSED, VALIDATION_FAILED),
+        ResourceExhausted QUOTA_EXCEEDED.
         """
         if storable_text(text) != text:
             raise invalid_field("text", "must not contain NUL characters")
@@ -126,7 +139,13 @@ class RunManager:
             body_hash=body_hash,
             refuse_if_busy=policy is BusyPolicy.REFUSE,
             due_in_s=_DUE_IN_S if self._bus.connected else 0.0,
+            limit=self._limits.of(caller.organization_id, CONCURRENT_RUNS),
+            user_limit=self._limits.of(caller.organization_id, USER_CONCURRENT_RUNS),
         )
+
+    async def open_total(self, caller: Identity) -> int:
+        """How many runs of the caller's organization have not ended."""
+        return await self._log.open_total(caller.organization_id)
 
     async def _interrupt(self, caller: Identity, conversation_id: UUID) -> None:
         for run_id in await self._log.open_runs(caller.organization_id, conversation_id):

@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 from agent_svc.domain.log import Commit, Ending
+from agent_svc.repositories.log_sql import COUNT_OUT
 from agent_svc.repositories.message_content import encode_content
 from agent_svc.repositories.prepared import Prepared
 
@@ -179,7 +180,10 @@ def _run(commit: Commit, values: dict[str, Any]) -> str:
         sets += _ending(commit.ending, values)
     if not sets:
         return ""
-    return f"run AS (UPDATE runs SET {', '.join(sets)} FROM conv WHERE runs.id = %(run)s)"
+    update = f"UPDATE runs SET {', '.join(sets)} FROM conv WHERE runs.id = %(run)s"
+    if commit.ending is None:
+        return f"run AS ({update})"
+    return f"run AS ({update} RETURNING runs.user_subject), {COUNT_OUT}"
 
 
 def _ending(ending: Ending, values: dict[str, Any]) -> list[str]:

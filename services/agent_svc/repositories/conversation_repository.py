@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from agent_svc.domain.conversation import Conversation, Message
 from agent_svc.repositories.message_content import message_from_row
-from agent_svc.repositories.tables import OF_CONVERSATION, conversations, messages
+from agent_svc.repositories.tables import OF_CONVERSATION, conversations, messages, run_counts, runs
 
 
 class PostgresConversations:
@@ -96,6 +96,7 @@ async def delete_conversations(session: AsyncSession, organization_id: UUID, gon
     """Removes conversations with their log. Their rows must be locked: whoever writes to one waits for its row first."""
     if not gone:
         return
+    await _count_out(session, organization_id, gone)
     for table in OF_CONVERSATION:
         await session.execute(
             table.delete().where(table.c.conversation_id.in_(gone), table.c.organization_id == organization_id)
@@ -103,6 +104,18 @@ async def delete_conversations(session: AsyncSession, organization_id: UUID, gon
     await session.execute(
         conversations.delete().where(conversations.c.id.in_(gone), conversations.c.organization_id == organization_id)
     )
+
+
+async def _count_out(session: AsyncSession, organization_id: UUID, gone: Sequence[UUID]) -> None:
+    """Takes the runs that go with conversations out of the counts: the organization's first, as everybody does."""
+    ending = sa.select(runs.c.user_subject, sa.func.count()).where(
+        runs.c.conversation_id.in_(gone), runs.c.organization_id == organization_id, runs.c.state.in_((1, 2, 3))
+    )
+    of_users = {row[0]: row[1] for row in await session.execute(ending.group_by(runs.c.user_subject))}
+    fewer = {"": sum(of_users.values()), **{user: count for user, count in sorted(of_users.items()) if user}}
+    for user, count in fewer.items():
+        mine = (run_counts.c.organization_id == organization_id, run_counts.c.user_subject == user)
+        await session.execute(run_counts.update().where(*mine).values(open_runs=run_counts.c.open_runs - count))
 
 
 def _conversation(row: Any) -> Conversation:

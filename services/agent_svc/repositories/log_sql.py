@@ -42,8 +42,33 @@ WITH conv AS (
     INSERT INTO dispatches (conversation_id, organization_id, due_time)
     SELECT %(conversation)s, %(organization)s, now() + %(due_in)s * interval '1 second' FROM conv
     ON CONFLICT (conversation_id) DO UPDATE SET due_time = LEAST(dispatches.due_time, EXCLUDED.due_time)
+), counted AS (
+    INSERT INTO run_counts (organization_id, user_subject, open_runs, ceiling)
+    SELECT %(organization)s, who, 1, ceiling
+    FROM conv, (VALUES (0, '', %(ceiling)s), (1, %(user)s, %(ceiling_of_user)s)) AS new (place, who, ceiling)
+    WHERE place = 0 OR who <> '' ORDER BY place
+    ON CONFLICT (organization_id, user_subject)
+    DO UPDATE SET open_runs = run_counts.open_runs + 1, ceiling = EXCLUDED.ceiling
 )
 SELECT head_seq, agent_id FROM conv
+""",
+)
+
+# Hangs on `conv` and `run` of the statement that ends a run. Everybody counts the organization first, then the user.
+COUNT_OUT = """counted AS (
+    INSERT INTO run_counts (organization_id, user_subject, open_runs, ceiling)
+    SELECT %(organization)s, who, -1, 0
+    FROM conv, run, LATERAL (VALUES (0, ''), (1, run.user_subject)) AS gone (place, who)
+    WHERE place = 0 OR who <> '' ORDER BY place
+    ON CONFLICT (organization_id, user_subject) DO UPDATE SET open_runs = run_counts.open_runs - 1
+)"""
+
+# What is counted of an organization and of one of its users.
+COUNTS = Prepared(
+    "counts",
+    """
+SELECT user_subject, open_runs FROM run_counts
+WHERE organization_id = %(organization)s AND user_subject IN ('', %(user)s) ORDER BY user_subject
 """,
 )
 
@@ -207,7 +232,7 @@ WITH before AS (
     WHERE tool_calls.run_id = run.id AND tool_calls.outcome = 0
 ), dispatch AS (
     UPDATE dispatches SET due_time = now() FROM conv WHERE conversation_id = %(conversation)s
-)
+), {COUNT_OUT}
 SELECT {_RUN_COLUMNS_OF_RUN}, conv.head_seq, conv.lease_epoch, conv.open_runs,
     CASE WHEN before.active_run_seq = run.run_seq THEN before.lease_owner END
 FROM run, conv, before

@@ -82,6 +82,8 @@ _TYPES: Mapping[str, str] = MappingProxyType(
                 "output",
                 "cached",
                 "duration",
+                "ceiling",
+                "ceiling_of_user",
             ),
             "bigint",
         ),

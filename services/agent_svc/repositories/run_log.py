@@ -25,7 +25,7 @@ from agent_svc.domain.log import (
     Turn,
     TurnAsk,
 )
-from agent_svc.domain.run import Run, RunState
+from agent_svc.domain.run import CONCURRENT_RUNS, USER_CONCURRENT_RUNS, Run, RunState
 from agent_svc.interfaces.run_log import CancelEvent
 from agent_svc.repositories import log_sql as sql
 from agent_svc.repositories.commit_sql import commit_statement
@@ -33,7 +33,10 @@ from agent_svc.repositories.log_pool import LogPool, Row
 from agent_svc.repositories.message_content import RUN_WIDTH, encode_content, message_from_row, run_from_row
 from chassis import ids
 from chassis.errors import FailedPrecondition
+from chassis.limits import quota_exceeded
 
+_RETRY_S = 1.0
+_NO_CEILING = 2**62
 _REFUSED = FailedPrecondition("the conversation has a run that is not finished", reason="CONVERSATION_BUSY")
 
 
@@ -50,6 +53,8 @@ class PostgresRunLog:
         except psycopg.errors.UniqueViolation:
             # The same request id at the same time: the other one won.
             rows = []
+        except psycopg.errors.CheckViolation:
+            raise await self._which_limit(new) from None
         if not rows:
             raise await self._why_refused(new, values)
         head_seq, agent_id = rows[0]
@@ -71,6 +76,21 @@ class PostgresRunLog:
         if earlier:
             return RequestIdTaken(run_from_row(earlier[0]), earlier[0][RUN_WIDTH])
         return _REFUSED
+
+    async def _which_limit(self, new: NewRun) -> Exception:
+        (rows,) = await self._pool.tenant(new.organization_id, [sql.COUNTS], {"user": new.user})
+        counts = dict(rows)
+        of_all, of_user = counts.get("", 0), counts.get(new.user, 0)
+        name, limit, used = CONCURRENT_RUNS, new.limit, of_all
+        if new.user and new.user_limit is not None and of_user >= new.user_limit:
+            name, limit, used = USER_CONCURRENT_RUNS, new.user_limit, of_user
+        # Somebody's end may have come between; then it is told as it was.
+        limit = limit or 0
+        return quota_exceeded(name, limit, max(used, limit), retry_after_s=_RETRY_S)
+
+    async def open_total(self, organization_id: UUID) -> int:
+        (rows,) = await self._pool.tenant(organization_id, [sql.COUNTS], {"user": ""})
+        return rows[0][1] if rows else 0
 
     async def claim(self, dispatch: Dispatch, ask: TurnAsk) -> Turn | None:
         # Of this claim alone, so that a second one by the same worker finds the lease held.
@@ -201,6 +221,8 @@ def _start_values(new: NewRun) -> dict[str, Any]:
         "completed": new.completed.body,
         "refuse": new.refuse_if_busy,
         "due_in": new.due_in_s,
+        "ceiling": _NO_CEILING if new.limit is None else new.limit,
+        "ceiling_of_user": _NO_CEILING if new.user_limit is None else new.user_limit,
     }
 
 

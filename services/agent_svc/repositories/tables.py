@@ -78,6 +78,15 @@ runs = sa.Table(
     sa.Column("steps", sa.Integer),
     _time("start_time"),
     _time("end_time"),
+    sa.Column("user_subject", sa.Text),
+)
+
+run_counts = sa.Table(
+    "run_counts",
+    metadata,
+    sa.Column("organization_id", sa.Uuid, primary_key=True),
+    sa.Column("user_subject", sa.Text, primary_key=True),
+    sa.Column("open_runs", sa.BigInteger),
 )
 
 run_steps = sa.Table(

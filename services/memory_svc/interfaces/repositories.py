@@ -117,6 +117,10 @@ class PassageRepository(Shelf[Passage], Protocol):
         """
         ...
 
+    async def total(self) -> int:
+        """How many there are in the organization; after a change in this transaction, nobody else changes it before the end."""
+        ...
+
     async def get(self, passage_id: uuid.UUID, *, lock: bool = False) -> Passage | None:
         """A passage that is not deleted or expired."""
         ...

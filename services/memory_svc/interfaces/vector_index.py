@@ -91,6 +91,10 @@ class VectorIndex(Protocol):
         """Removes an item's chunks from `first_chunk` on. Deleting nothing is fine."""
         ...
 
+    async def delete_organization(self, organization_id: uuid.UUID) -> int:
+        """Removes all of an organization's points and writes that out. Returns how many there were."""
+        ...
+
     async def search(
         self, scope: Scope, queries: Mapping[Signal, ListQuery], depth: int
     ) -> dict[Signal, dict[uuid.UUID, float]]:

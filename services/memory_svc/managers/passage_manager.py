@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from chassis import ids
 from chassis.errors import AlreadyExists, etag_mismatch
+from chassis.limits import Limits, quota_exceeded
 from chassis.once import Once
 from memory_svc.domain.passages import (
     Passage,
@@ -21,6 +22,8 @@ from memory_svc.interfaces.search import Searcher
 from memory_svc.interfaces.unit_of_work import Transaction, UnitOfWork
 
 DEFAULT_TOP_K = 10
+# A limit of an organization, by name.
+STORED_PASSAGES = "stored_passages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,9 @@ class Inserted:
 class PassageManager:
     """All that happens to passages. Rows, history and outbox are one transaction; the index follows."""
 
-    def __init__(self, work: UnitOfWork, searcher: Searcher, progress: IndexProgress) -> None:
+    def __init__(self, work: UnitOfWork, searcher: Searcher, progress: IndexProgress, limits: Limits) -> None:
         self._work = work
+        self._limits = limits
         self._searcher = searcher
         self._progress = progress
 
@@ -47,7 +51,10 @@ class PassageManager:
         author: str,
         once: Once[Inserted],
     ) -> Inserted:
-        """Stores all or none. Raises InvalidArgument for a bad draft, NotFound where the agent was deleted."""
+        """Stores all or none.
+
+        Raises InvalidArgument for a bad draft, NotFound where the agent was deleted, ResourceExhausted QUOTA_EXCEEDED.
+        """
         now = datetime.now(UTC)
         for place, draft in enumerate(drafts):
             check_draft(draft, f"passages[{place}]", now)
@@ -56,10 +63,26 @@ class PassageManager:
             if await transaction.agents.is_forgotten(agent_id):
                 raise ids.absent("agent", agent_id)
             stored, position = await transaction.passages.add(new, author)
+            if added := len({passage.id for passage in new} & {passage.id for passage in stored}):
+                await self._require_room(transaction, organization_id, added)
             inserted = Inserted(stored, consistency_token(position))
             answer(inserted)
         self._progress.poke()
         return inserted
+
+    async def _require_room(self, transaction: Transaction, organization_id: uuid.UUID, added: int) -> None:
+        """Raises ResourceExhausted when what was just added goes beyond the organization's limit."""
+        limit = self._limits.of(organization_id, STORED_PASSAGES)
+        if limit is None:
+            return
+        total = await transaction.passages.total()
+        if total > limit:
+            raise quota_exceeded(STORED_PASSAGES, limit, total - added)
+
+    async def total(self, organization_id: uuid.UUID) -> int:
+        """How many passages the organization has."""
+        async with self._work.begin(organization_id) as transaction:
+            return await transaction.passages.total()
 
     async def get(self, organization_id: uuid.UUID, passage_id: uuid.UUID) -> Passage:
         """Raises NotFound."""

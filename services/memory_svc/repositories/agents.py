@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import Database
 from memory_svc.interfaces.repositories import AgentMemory
-from memory_svc.repositories.tables import agent_memory, forgotten
+from memory_svc.repositories.tables import agent_memory, forgotten, organization_memory
 
 _NONE: Mapping[uuid.UUID, int] = MappingProxyType({})
 _SUMMARY = """
@@ -86,7 +86,10 @@ async def change_counts(
     passages: Mapping[uuid.UUID, int] = _NONE,
     messages: Mapping[uuid.UUID, int] = _NONE,
 ) -> None:
-    """Adds to the numbers of agents, in one order for all writers, so that none waits for another in a circle."""
+    """Adds to the numbers of agents and of the organization, in one order for all writers, so that none waits for another in a circle.
+
+    Once in a transaction: the organization's row comes after all those of agents.
+    """
     rows = [
         {
             "organization_id": organization_id,
@@ -105,3 +108,16 @@ async def change_counts(
     }
     key = [agent_memory.c.organization_id, agent_memory.c.agent_id]
     await session.execute(row.on_conflict_do_update(index_elements=key, set_=added))
+    if total := sum(passages.values()):
+        whole = insert(organization_memory).values(organization_id=organization_id, passage_count=total)
+        more = {"passage_count": organization_memory.c.passage_count + whole.excluded.passage_count}
+        await session.execute(
+            whole.on_conflict_do_update(index_elements=[organization_memory.c.organization_id], set_=more)
+        )
+
+
+async def passage_total(session: AsyncSession, organization_id: uuid.UUID) -> int:
+    """How many passages an organization has; after a change in the same transaction, until the commit."""
+    query = sa.select(organization_memory.c.passage_count)
+    query = query.where(organization_memory.c.organization_id == organization_id)
+    return (await session.execute(query)).scalar_one_or_none() or 0

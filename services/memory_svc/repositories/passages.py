@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from memory_svc.domain.passages import Passage, content_hash
 from memory_svc.domain.search import MemoryKind, Scope
-from memory_svc.repositories.agents import change_counts
+from memory_svc.repositories.agents import change_counts, passage_total
 from memory_svc.repositories.outbox import enqueue, enqueue_expiry, newest_position, pending_items
 from memory_svc.repositories.scopes import PASSAGE_WORDS, passage_conditions, tag_conditions, words_query
 from memory_svc.repositories.tables import passage_versions, passages
@@ -36,6 +36,9 @@ class SqlPassages:
         await change_counts(self._session, self._organization_id, passages=counts)
         answer = added if len(added) == len(given) else await self._in_place(given, added)
         return answer, await newest_position(self._session, self._organization_id)
+
+    async def total(self) -> int:
+        return await passage_total(self._session, self._organization_id)
 
     async def get(self, passage_id: uuid.UUID, *, lock: bool = False) -> Passage | None:
         scope = Scope(self._organization_id, MemoryKind.PASSAGE)
@@ -139,9 +142,8 @@ class SqlPassages:
 
     async def _count_out(self, agents: Sequence[uuid.UUID]) -> None:
         """Keeps the numbers right: one agent for each passage that is gone."""
-        for agent_id in sorted(set(agents)):
-            gone = agents.count(agent_id)
-            await change_counts(self._session, self._organization_id, passages={agent_id: -gone})
+        fewer = {agent_id: -count for agent_id, count in Counter(agents).items()}
+        await change_counts(self._session, self._organization_id, passages=fewer)
 
     def _is(self, passage_id: uuid.UUID) -> tuple[sa.ColumnElement[bool], ...]:
         return (passages.c.organization_id == self._organization_id, passages.c.id == passage_id)

@@ -131,6 +131,13 @@ memory_organizations = sa.Table(
     "memory_organizations", _metadata, sa.Column("organization_id", sa.Uuid, primary_key=True)
 )
 
+organization_memory = sa.Table(
+    "organization_memory",
+    _metadata,
+    sa.Column("organization_id", sa.Uuid, primary_key=True),
+    sa.Column("passage_count", sa.BigInteger),
+)
+
 index_collections = sa.Table(
     "index_collections",
     _metadata,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
+from tool_svc.domain.quota import CallCount
 from tool_svc.domain.tool import Tool, ToolContent, ToolFilter, ToolKind, ToolVersion
 
 
@@ -52,4 +53,16 @@ class ToolRepository(Protocol):
 
     async def versions(self, tool: Tool, before: int | None, limit: int) -> Sequence[ToolVersion]:
         """Versions, newest first. Fewer than `limit` when their sources are large; at least one if there is any."""
+        ...
+
+
+class CallCounter(Protocol):
+    """Counts the calls of the transaction's organization, over all replicas."""
+
+    async def take(self, limit: int | None) -> bool:
+        """Counts one more, unless that would go beyond the limit: then False."""
+        ...
+
+    async def now(self) -> CallCount:
+        """What is counted."""
         ...

@@ -13,6 +13,7 @@ from typing import Any
 from chassis import ids
 from chassis.errors import ResourceExhausted, Unavailable, invalid_field, not_found
 from chassis.identity import Identity
+from chassis.limits import Limits, quota_exceeded
 from tool_svc.domain import json_schema
 from tool_svc.domain.execution import (
     Cancelled,
@@ -25,9 +26,10 @@ from tool_svc.domain.execution import (
     SandboxCall,
     Succeeded,
 )
+from tool_svc.domain.quota import TOOL_CALLS
 from tool_svc.domain.tool import Tool
 from tool_svc.interfaces.sandbox import Sandbox, SandboxBusy, SandboxUnavailable
-from tool_svc.interfaces.unit_of_work import UnitOfWork
+from tool_svc.interfaces.unit_of_work import Transaction, UnitOfWork
 from tool_svc.managers.tool_manager import require, require_named
 
 _MAX_RESULT_DEPTH = 30
@@ -66,18 +68,19 @@ class ExecutionResult:
 
 
 class ExecutionManager:
-    """Business rules of calls. `ceiling` is what the operator allows any tool."""
+    """Business rules of calls. `ceiling` is what the operator allows any tool, `limits` what organizations may do."""
 
-    def __init__(self, unit_of_work: UnitOfWork, sandbox: Sandbox, ceiling: ExecutionLimits) -> None:
+    def __init__(self, unit_of_work: UnitOfWork, sandbox: Sandbox, ceiling: ExecutionLimits, limits: Limits) -> None:
         self._work = unit_of_work
+        self._limits = limits
         self._sandbox = sandbox
         self._ceiling = ceiling
 
     async def execute(self, caller: Identity, call: ToolCall) -> AsyncGenerator[OutputChunk | ExecutionResult]:
         """Output as it comes, then one result. Closing the generator ends the tool at once.
 
-        Raises NotFound, InvalidArgument TOOL_ARGUMENTS_INVALID, ResourceExhausted RATE_LIMITED, Unavailable; all
-        before the tool runs.
+        Raises NotFound, InvalidArgument TOOL_ARGUMENTS_INVALID, ResourceExhausted (QUOTA_EXCEEDED, RATE_LIMITED), Unavailable;
+        all before the tool runs. Every call of a tool that there is counts for the quota.
         """
         if "\0" in call.request_id:
             raise invalid_field("request_id", "must not hold NUL")
@@ -107,15 +110,31 @@ class ExecutionManager:
         except SandboxUnavailable as error:
             raise Unavailable("the sandbox does not answer", reason="DEPENDENCY_UNAVAILABLE") from error
 
-    async def _load(self, caller: Identity, call: ToolCall) -> Tool:
+    async def calls_last_minute(self, caller: Identity) -> int:
+        """How many calls of the caller's organization count for its quota now."""
         async with self._work.of(caller.organization_id) as work:
-            if isinstance(call.tool, str):
-                tool = require_named(await work.tools.named(call.tool), call.tool)
-            else:
-                tool = require(await work.tools.get(call.tool), call.tool)
-            if call.version in (0, tool.version):
-                return tool
-            version = await work.tools.version(tool, call.version)
+            return (await work.calls.now()).last_minute
+
+    async def _load(self, caller: Identity, call: ToolCall) -> Tool:
+        """The tool at its version, with the call counted."""
+        async with self._work.of(caller.organization_id) as work:
+            tool = await self._find(work, call)
+            limit = self._limits.of(caller.organization_id, TOOL_CALLS)
+            if not await work.calls.take(limit):
+                assert limit is not None
+                count = await work.calls.now()
+                raise quota_exceeded(TOOL_CALLS, limit, count.last_minute, retry_after_s=count.retry_after_s(limit))
+        return tool
+
+    @staticmethod
+    async def _find(work: Transaction, call: ToolCall) -> Tool:
+        if isinstance(call.tool, str):
+            tool = require_named(await work.tools.named(call.tool), call.tool)
+        else:
+            tool = require(await work.tools.get(call.tool), call.tool)
+        if call.version in (0, tool.version):
+            return tool
+        version = await work.tools.version(tool, call.version)
         if version is None:
             raise not_found("version", f"{call.version} of {ids.encode('tool', tool.id)}")
         return version

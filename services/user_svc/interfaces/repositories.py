@@ -1,11 +1,12 @@
 """Where organizations, users, keys live."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from user_svc.domain.api_key import ApiKey
+from user_svc.domain.limits import LimitsChange
 from user_svc.domain.organization import Organization, OrganizationChange
 from user_svc.domain.revocation import Revocation
 from user_svc.domain.token import SigningKey
@@ -31,6 +32,10 @@ class OrganizationRepository(Protocol):
         """One, deleted or not, which nobody else can change until the transaction ends."""
         ...
 
+    async def get_deleted(self, organization_id: UUID) -> Organization | None:
+        """One that is deleted."""
+        ...
+
     async def named(self, name: str) -> Organization | None:
         """One that is not deleted, by its handle."""
         ...
@@ -40,11 +45,27 @@ class OrganizationRepository(Protocol):
         ...
 
     async def change(self, organization_id: UUID, change: OrganizationChange) -> Organization:
-        """Applies a change to one that was got for update."""
+        """Applies a change to one that was got for update. Its `limits` are all of them, without None."""
         ...
 
-    async def delete(self, organization_id: UUID) -> None:
-        """Marks one as deleted."""
+    async def delete(self, organization_id: UUID, purge_time: datetime) -> None:
+        """Marks one as deleted, its data to go from a time on."""
+        ...
+
+    async def purge_from(self, organization_id: UUID, purge_time: datetime) -> None:
+        """Sets that time again."""
+        ...
+
+    async def limits_after(self, position: int, limit: int) -> Sequence[LimitsChange]:
+        """Own numbers that were set after a position, oldest first."""
+        ...
+
+    async def to_purge(self, service: str, now: datetime, limit: int) -> Sequence[UUID]:
+        """Those whose data a service must remove now, first those whose time came first; for user_svc, when all others have."""
+        ...
+
+    async def purged(self, organization: Organization, service: str, report: Mapping[str, Any], now: datetime) -> None:
+        """Notes that a service has removed all of one that was got for update; once all have, that it is over."""
         ...
 
 

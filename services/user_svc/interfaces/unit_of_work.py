@@ -59,7 +59,7 @@ class UnitOfWork(Protocol):
     def of_platform(self, acting_organization_id: UUID | None) -> AbstractAsyncContextManager[Transaction]:
         """Sees all organizations (the resource only: their users and keys stay invisible), and the acting one's rows.
 
-        Only for callers that have proved to be PLATFORM_ADMIN, and for the first start.
+        Only for callers that have proved to be PLATFORM_ADMIN, for the first start, and for what services read of all.
         """
         ...
 

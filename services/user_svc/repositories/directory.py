@@ -18,13 +18,14 @@ WHERE k.secret_hash = %(hash)s AND k.revoke_time IS NULL AND u.delete_time IS NU
 """
 
 _ORGANIZATION = """
-SELECT id, name, display_name, state, create_time, update_time, delete_time, version
+SELECT id, name, display_name, state, create_time, update_time, delete_time, version, limits
 FROM organizations WHERE id = %(id)s AND delete_time IS NULL
 """
 
 _ACCOUNT = """
 SELECT o.id AS o_id, o.name AS o_name, o.display_name AS o_display_name, o.state AS o_state,
   o.create_time AS o_create_time, o.update_time AS o_update_time, o.delete_time AS o_delete_time, o.version AS o_version,
+  o.limits AS o_limits,
   u.id, u.organization_id, u.name, u.display_name, u.email, u.role, u.disabled,
   u.create_time, u.update_time, u.delete_time, u.version
 FROM users u JOIN organizations o ON o.id = u.organization_id

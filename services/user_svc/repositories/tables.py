@@ -1,6 +1,7 @@
 """The tables, as queries see them. Their definition is in migrations/."""
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 _metadata = sa.MetaData()
 
@@ -20,6 +21,11 @@ organizations = sa.Table(
     _moment("update_time"),
     _moment("delete_time"),
     sa.Column("version", sa.BigInteger),
+    sa.Column("limits", JSONB),
+    sa.Column("limits_position", sa.BigInteger),
+    _moment("purge_time"),
+    _moment("purge_end_time"),
+    sa.Column("purges", JSONB),
 )
 
 users = sa.Table(

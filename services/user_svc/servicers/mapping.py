@@ -13,6 +13,7 @@ from hearth.type.v1 import access_pb2
 from hearth.user.v1 import api_key_pb2, organization_pb2, user_pb2, user_service_pb2
 from user_svc.domain.api_key import ApiKey
 from user_svc.domain.etag import etag_of
+from user_svc.domain.limits import LIMITS
 from user_svc.domain.organization import Organization, OrganizationChange, OrganizationState
 from user_svc.domain.user import User, UserChange
 
@@ -52,6 +53,7 @@ def organization_to_proto(organization: Organization) -> organization_pb2.Organi
         create_time=timestamp(organization.create_time),
         update_time=timestamp(organization.update_time),
         etag=etag_of(organization),
+        limits=organization_pb2.OrganizationLimits(**organization.limits),
     )
     if organization.delete_time is not None:
         message.delete_time.CopyFrom(timestamp(organization.delete_time))
@@ -68,7 +70,16 @@ def organization_change(organization: organization_pb2.Organization, paths: Coll
         if organization.state not in (OrganizationState.ACTIVE, OrganizationState.DISABLED):
             raise invalid_field("organization.state", "must be ACTIVE or DISABLED")
         state = OrganizationState(organization.state)
-    return OrganizationChange(display_name, state)
+    return OrganizationChange(display_name, state, _limits_change(organization.limits, paths))
+
+
+def _limits_change(limits: organization_pb2.OrganizationLimits, paths: Collection[str]) -> dict[str, int | None] | None:
+    """The limits named by the mask, None for those that go back to the default; None when it names none."""
+    names = LIMITS if "limits" in paths else [name for name in LIMITS if f"limits.{name}" in paths]
+    if not names:
+        return None
+    given = {field.name: value for field, value in limits.ListFields()}
+    return {name: given.get(name) for name in names}
 
 
 def user_to_proto(user: User) -> user_pb2.User:

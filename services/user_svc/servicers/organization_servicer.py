@@ -9,16 +9,19 @@ from chassis.pagination import PageTokens, page_size
 from hearth.user.v1 import organization_service_pb2 as pb
 from hearth.user.v1.organization_service_pb2_grpc import OrganizationServiceServicer
 from user_svc.domain.organization import Organization
+from user_svc.managers.limit_manager import LimitManager
 from user_svc.managers.organization_manager import OrganizationManager
 from user_svc.servicers.mapping import optional_id, organization_change, organization_to_proto
 from user_svc.servicers.paging import Page
+from user_svc.servicers.usage_mapping import purge_to_proto, usage_to_proto
 
 
 class OrganizationServicer(OrganizationServiceServicer):
     """Messages in, messages out."""
 
-    def __init__(self, organizations: OrganizationManager, pages: PageTokens) -> None:
+    def __init__(self, organizations: OrganizationManager, limits: LimitManager, pages: PageTokens) -> None:
         self._organizations = organizations
+        self._limits = limits
         self._pages = pages
 
     async def CreateOrganization(
@@ -28,8 +31,14 @@ class OrganizationServicer(OrganizationServiceServicer):
         return _created(await self._organizations.create(current(), request.name, request.display_name, once))
 
     async def GetOrganization(self, request: pb.GetOrganizationRequest, context: Any) -> pb.GetOrganizationResponse:
-        found = await self._organizations.get(current(), optional_id("org", request.organization_id))
-        return pb.GetOrganizationResponse(organization=organization_to_proto(found))
+        wanted = optional_id("org", request.organization_id)
+        found = await self._organizations.get(current(), wanted, request.include_deleted)
+        organization = organization_to_proto(found)
+        if (purge := purge_to_proto(found)) is not None:
+            organization.purge.CopyFrom(purge)
+        if request.include_usage and (usage := await self._limits.usage(found)) is not None:
+            organization.usage.CopyFrom(usage_to_proto(usage, self._limits.in_force(found)))
+        return pb.GetOrganizationResponse(organization=organization)
 
     async def ListOrganizations(
         self, request: pb.ListOrganizationsRequest, context: Any
@@ -53,7 +62,8 @@ class OrganizationServicer(OrganizationServiceServicer):
     async def DeleteOrganization(
         self, request: pb.DeleteOrganizationRequest, context: Any
     ) -> pb.DeleteOrganizationResponse:
-        await self._organizations.delete(current(), ids.decode("org", request.organization_id))
+        wanted = ids.decode("org", request.organization_id)
+        await self._organizations.delete(current(), wanted, request.purge_now)
         return pb.DeleteOrganizationResponse()
 
 

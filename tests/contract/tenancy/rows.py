@@ -7,16 +7,18 @@ organization that is asked about, `own` the one that asks; they are the same whe
 from collections.abc import Mapping
 
 from tests.contract.tenancy.cases import Case
-from tests.contract.tenancy.rows_agent import AGENT
+from tests.contract.tenancy.rows_agent import AGENT, AGENT_INTERNAL
 from tests.contract.tenancy.rows_memory import MEMORY, MEMORY_INTERNAL
-from tests.contract.tenancy.rows_tool import TOOL
+from tests.contract.tenancy.rows_tool import TOOL, TOOL_INTERNAL
 from tests.contract.tenancy.rows_user import USER, USER_INTERNAL
 
 _PACKAGES = {
     "hearth.agent.v1": AGENT,
+    "hearth.agent.internal.v1": AGENT_INTERNAL,
     "hearth.memory.v1": MEMORY,
     "hearth.memory.internal.v1": MEMORY_INTERNAL,
     "hearth.tool.v1": TOOL,
+    "hearth.tool.internal.v1": TOOL_INTERNAL,
     "hearth.user.v1": USER,
     "hearth.user.internal.v1": USER_INTERNAL,
 }

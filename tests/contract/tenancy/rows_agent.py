@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from google.protobuf.message import Message
 
+from hearth.agent.internal.v1 import usage_service_pb2 as usage
 from hearth.agent.v1 import agent_service_pb2 as agent
 from hearth.agent.v1 import conversation_service_pb2 as conversation
 from hearth.agent.v1 import file_service_pb2 as file
@@ -176,4 +177,8 @@ AGENT: Mapping[str, tuple[Case, ...]] = {
             )
         ),
     ),
+}
+
+AGENT_INTERNAL: Mapping[str, tuple[Case, ...]] = {
+    "UsageService/GetUsage": (own(lambda their, own: usage.GetUsageRequest()),),
 }

@@ -6,6 +6,7 @@ from google.protobuf.message import Message
 
 from hearth.memory.internal.v1 import context_service_pb2 as context
 from hearth.memory.internal.v1 import recall_index_service_pb2 as recall_index
+from hearth.memory.internal.v1 import usage_service_pb2 as usage
 from hearth.memory.v1 import archival_memory_service_pb2 as archival
 from hearth.memory.v1 import block_service_pb2 as block
 from hearth.memory.v1 import recall_memory_service_pb2 as recall
@@ -146,6 +147,7 @@ MEMORY_INTERNAL: Mapping[str, tuple[Case, ...]] = {
             )
         ),
     ),
+    "UsageService/GetUsage": (own(lambda their, own: usage.GetUsageRequest()),),
     "RecallIndexService/IndexMessages": (own(_remembered),),
     "RecallIndexService/ForgetConversation": (
         same(lambda their, own: recall_index.ForgetConversationRequest(conversation_id=their.conversation)),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from google.protobuf.message import Message
 
+from hearth.tool.internal.v1 import usage_service_pb2 as usage
 from hearth.tool.v1 import mcp_server_service_pb2 as mcp
 from hearth.tool.v1 import secret_service_pb2 as secret
 from hearth.tool.v1 import tool_execution_service_pb2 as execution
@@ -79,4 +80,8 @@ TOOL: Mapping[str, tuple[Case, ...]] = {
     "ToolService/DeriveToolSchema": (
         own(lambda their, own: tool.DeriveToolSchemaRequest(source_code=_tool_spec("derived").source_code)),
     ),
+}
+
+TOOL_INTERNAL: Mapping[str, tuple[Case, ...]] = {
+    "UsageService/GetUsage": (own(lambda their, own: usage.GetUsageRequest()),),
 }

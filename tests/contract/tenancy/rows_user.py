@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from google.protobuf.message import Message
 
 from hearth.type.v1 import access_pb2
+from hearth.user.internal.v1 import limit_service_pb2 as limits
+from hearth.user.internal.v1 import purge_service_pb2 as purges
 from hearth.user.internal.v1 import revocation_service_pb2 as revocation
 from hearth.user.v1 import api_key_service_pb2 as api_key
 from hearth.user.v1 import audit_service_pb2 as audit
@@ -54,7 +56,7 @@ USER: Mapping[str, tuple[Case, ...]] = {
     ),
     "OrganizationService/GetOrganization": (
         reach(lambda their, own: organization.GetOrganizationRequest(organization_id=their.organization)),
-        own(lambda their, own: organization.GetOrganizationRequest()),
+        own(lambda their, own: organization.GetOrganizationRequest(include_usage=True, include_deleted=True)),
     ),
     "OrganizationService/ListOrganizations": (role(lambda their, own: organization.ListOrganizationsRequest()),),
     "OrganizationService/UpdateOrganization": (reach(_organization),),
@@ -73,6 +75,13 @@ USER: Mapping[str, tuple[Case, ...]] = {
 }
 
 USER_INTERNAL: Mapping[str, tuple[Case, ...]] = {
+    # What organizations may use, and which are to be purged: the same for every service, each serves all organizations.
+    "LimitService/ListLimits": (own(lambda their, own: limits.ListLimitsRequest()),),
+    "PurgeService/ListPurges": (own(lambda their, own: purges.ListPurgesRequest()),),
+    # Nobody but the platform deletes an organization, so there is nothing to report of one that is not.
+    "PurgeService/ReportPurge": (
+        hidden(lambda their, own: purges.ReportPurgeRequest(organization_id=their.organization), "NOT_FOUND"),
+    ),
     # Ids of whose tokens are void, the same for every service: each verifies tokens of all organizations.
     "RevocationService/ListRevocations": (own(lambda their, own: revocation.ListRevocationsRequest()),),
 }

@@ -11,16 +11,18 @@ import yaml
 from google.protobuf import descriptor_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from deploy.local.envoy import DESCRIPTORS, TEMPLATE, render
+from deploy.local.envoy import DESCRIPTORS, RATES, TEMPLATE, rates, render
+from deploy.local.supervisor import StartError
 
 ADDRESSES: tuple[str, ...] = ("public", "admin", "keys", "user_svc", "tool_svc", "memory_svc", "agent_svc", "gateway")
+
+VALUES = {"DESCRIPTORS": DESCRIPTORS, "ACCESS_LOG": Path("/logs/access.log"), **RATES}
 
 
 @pytest.fixture(scope="module")
 def text() -> str:
     addresses = {name: f"127.0.0.1:{4000 + number}" for number, name in enumerate(ADDRESSES)}
-    files = {"DESCRIPTORS": DESCRIPTORS, "ACCESS_LOG": Path("/logs/access.log")}
-    return render(TEMPLATE.read_text(), addresses, files, None)
+    return render(TEMPLATE.read_text(), addresses, VALUES, None)
 
 
 @pytest.fixture(scope="module")
@@ -116,12 +118,35 @@ def test_streams_may_be_silent_longer_than_their_checkpoints(manager: dict[str, 
     assert int(manager["stream_idle_timeout"].rstrip("s")) > 2 * 25
 
 
-def test_only_addresses_and_paths_are_left_open() -> None:
-    names = set(re.findall(r"\$\{(\w+)\}", TEMPLATE.read_text()))
-    assert names == {f"{name.upper()}_{part}" for name in ADDRESSES for part in ("HOST", "PORT")} | {
-        "DESCRIPTORS",
-        "ACCESS_LOG",
+def test_organizations_users_and_who_asks_for_tokens_have_buckets_of_their_own(manager: dict[str, Any]) -> None:
+    limits = filter_of(manager, "local_ratelimit")
+    rates_of = {
+        tuple(entry["key"] for entry in one["entries"]): one["token_bucket"]["tokens_per_fill"]
+        for one in limits["descriptors"]
     }
+    assert rates_of == {
+        ("organization",): RATES["ORGANIZATION_RATE"],
+        ("user",): RATES["USER_RATE"],
+        ("method", "masked_remote_address"): RATES["TOKEN_RATE"],
+    }
+    provider = filter_of(manager, "jwt_authn")["providers"]["hearth"]
+    claims = [one["actions"][0]["metadata"]["metadata_key"]["path"] for one in limits["rate_limits"][:2]]
+    assert [[step["key"] for step in path] for path in claims] == [
+        [provider["payload_in_metadata"], claim] for claim in ("org", "sub")
+    ]
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "many", "1000001", "1.5"])
+def test_rates_are_settings(wrong: str) -> None:
+    assert rates({}) == dict(RATES)
+    assert rates({"HEARTH_DOOR_TOKEN_RATE": "7"})["TOKEN_RATE"] == 7
+    with pytest.raises(StartError, match="HEARTH_DOOR_USER_RATE"):
+        rates({"HEARTH_DOOR_USER_RATE": wrong})
+
+
+def test_only_addresses_paths_and_rates_are_left_open() -> None:
+    names = set(re.findall(r"\$\{(\w+)\}", TEMPLATE.read_text()))
+    assert names == {f"{name.upper()}_{part}" for name in ADDRESSES for part in ("HOST", "PORT")} | set(VALUES)
     with pytest.raises(KeyError):
         render("${SOMETHING}", {}, {}, None)
     assert string.Template("$$").substitute() == "$"
@@ -129,8 +154,7 @@ def test_only_addresses_and_paths_are_left_open() -> None:
 
 def test_a_certificate_puts_tls_on_the_public_listener_only(text: str) -> None:
     addresses = dict.fromkeys(ADDRESSES, "127.0.0.1:1")
-    files = {"DESCRIPTORS": DESCRIPTORS, "ACCESS_LOG": Path("/logs/access.log")}
-    with_tls = yaml.safe_load(render(TEMPLATE.read_text(), addresses, files, ("/cert.pem", "/key.pem")))
+    with_tls = yaml.safe_load(render(TEMPLATE.read_text(), addresses, VALUES, ("/cert.pem", "/key.pem")))
     public, keys = with_tls["static_resources"]["listeners"]
     context = public["filter_chains"][0]["transport_socket"]["typed_config"]["common_tls_context"]
     assert context["tls_certificates"][0]["private_key"] == {"filename": "/key.pem"}

@@ -73,9 +73,15 @@ class Organizations:
         )
         return (await self._connection.call(self._stub.CreateOrganization, request)).organization
 
-    async def get(self, organization_id: str = "") -> Organization:
-        """By id; without one, the caller's own."""
-        request = GetOrganizationRequest(organization_id=organization_id)
+    async def get(
+        self, organization_id: str = "", *, include_usage: bool = False, include_deleted: bool = False
+    ) -> Organization:
+        """By id; without one, the caller's own. `include_usage` also asks what it uses now; `include_deleted` also finds a deleted one,
+        with how far the removal of its data is (platform administrators only).
+        """
+        request = GetOrganizationRequest(
+            organization_id=organization_id, include_usage=include_usage, include_deleted=include_deleted
+        )
         return (await self._connection.call(self._stub.GetOrganization, request)).organization
 
     def list(self, *, page_size: int = 0) -> AsyncIterator[Organization]:
@@ -89,13 +95,13 @@ class Organizations:
         return pages(fetch)
 
     async def update(self, organization: Organization, *paths: str) -> Organization:
-        """Changes the fields named by `paths`: display_name, state."""
+        """Changes the fields named by `paths`: display_name, state, limits or one of them as in limits.concurrent_runs."""
         request = UpdateOrganizationRequest(organization=organization, update_mask=FieldMask(paths=paths))
         return (await self._connection.call(self._stub.UpdateOrganization, request)).organization
 
-    async def delete(self, organization_id: str) -> None:
-        """Refuses its credentials at once and removes its data later. Twice is fine."""
-        request = DeleteOrganizationRequest(organization_id=organization_id)
+    async def delete(self, organization_id: str, *, purge_now: bool = False) -> None:
+        """Refuses its credentials at once and removes its data after the operator's time of grace, or now. Twice is fine."""
+        request = DeleteOrganizationRequest(organization_id=organization_id, purge_now=purge_now)
         await self._connection.call(self._stub.DeleteOrganization, request)
 
 

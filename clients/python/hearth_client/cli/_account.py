@@ -15,6 +15,7 @@ from hearth_client.cli._output import (
     to_dict,
     when,
 )
+from hearth_client.cli._quotas import delete_organization, print_limits, print_purge, set_limits
 from hearth_client.cli._session import Session, examples, json_option, limit_option, pass_session
 
 _ROLES = ("viewer", "member", "organization_admin", "platform_admin")
@@ -27,16 +28,17 @@ _organization_option = click.option(
 
 @click.group()
 def org() -> None:
-    """Show, list and create organizations."""
+    """Show, list, create, limit and delete organizations."""
 
 
-@org.command("show", epilog=examples("hearth org show"))
+@org.command("show", epilog=examples("hearth org show", "hearth org show org_01h… --deleted --json"))
 @click.argument("organization_id", metavar="[ORGANIZATION]", default="")
+@click.option("--deleted", is_flag=True, help="Also find a deleted one. For platform administrators.")
 @json_option
 @pass_session
-def show_organization(session: Session, organization_id: str, as_json: bool) -> None:
-    """Show your organization, or the one with the id ORGANIZATION."""
-    found = session.client.organizations.get(organization_id)
+def show_organization(session: Session, organization_id: str, deleted: bool, as_json: bool) -> None:
+    """Show your organization, or the one with the id ORGANIZATION: its state, its limits, and what it uses of them now."""
+    found = session.client.organizations.get(organization_id, include_usage=True, include_deleted=deleted)
     if as_json:
         print_json(found)
         return
@@ -47,8 +49,11 @@ def show_organization(session: Session, organization_id: str, as_json: bool) -> 
             "display name": found.display_name,
             "state": label(found, "state"),
             "created": when(found, "create_time"),
+            "deleted": when(found, "delete_time"),
         }
     )
+    print_limits(found)
+    print_purge(found)
 
 
 @org.command("list", epilog=examples("hearth org list --json"))
@@ -82,6 +87,10 @@ def create_organization(session: Session, name: str, display_name: str, as_json:
     note(
         f"created organization {made.name}; its first user: hearth user create NAME --role organization_admin --organization {made.id}"
     )
+
+
+org.add_command(set_limits)
+org.add_command(delete_organization)
 
 
 @click.group()

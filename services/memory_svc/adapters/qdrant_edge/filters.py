@@ -62,6 +62,11 @@ def chunks_of(organization_id: uuid.UUID, item_id: uuid.UUID, first_chunk: int) 
     )
 
 
+def points_of(organization_id: uuid.UUID) -> Filter:
+    """All of one organization."""
+    return Filter(must=[_equals("organization_id", str(organization_id))])
+
+
 def older_than(version: int) -> Filter:
     """Points of a lower version: what an upsert may overwrite."""
     return Filter(must=[FieldCondition("version", range=RangeFloat(lt=version))])

@@ -23,7 +23,7 @@ from qdrant_edge import (
 from qdrant_edge import SparseVector as EdgeSparseVector
 
 from chassis.errors import DomainError, Unavailable
-from memory_svc.adapters.qdrant_edge.filters import chunks_of, corpus_filter, older_than, scope_filter
+from memory_svc.adapters.qdrant_edge.filters import chunks_of, corpus_filter, older_than, points_of, scope_filter
 from memory_svc.adapters.qdrant_edge.shard import open_shard, shard_folder
 from memory_svc.domain.search import Scope, Signal
 from memory_svc.interfaces.embedder import SparseVector
@@ -75,6 +75,9 @@ class QdrantEdgeIndex:
     async def delete_item(self, organization_id: uuid.UUID, item_id: uuid.UUID, *, first_chunk: int = 0) -> None:
         operation = UpdateOperation.delete_points_by_filter(chunks_of(organization_id, item_id, first_chunk))
         await self._call(lambda shard: shard.update(operation))
+
+    async def delete_organization(self, organization_id: uuid.UUID) -> int:
+        return await self._call(lambda shard: _delete_organization(shard, organization_id))
 
     async def search(
         self, scope: Scope, queries: Mapping[Signal, ListQuery], depth: int
@@ -156,6 +159,15 @@ def _set_windows(shard: EdgeShard, windows: Mapping[uuid.UUID, SparseVector]) ->
     updates = [PointVectors(key, {"window": _engine_sparse(windows[key])}) for key in windows if key in known]
     if updates:
         shard.update(UpdateOperation.update_vectors(updates))
+
+
+def _delete_organization(shard: EdgeShard, organization_id: uuid.UUID) -> int:
+    theirs = points_of(organization_id)
+    count = shard.count(CountRequest(filter=theirs, exact=True))
+    if count:
+        shard.update(UpdateOperation.delete_points_by_filter(theirs))
+        shard.flush()
+    return count
 
 
 def _search(

@@ -79,7 +79,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 90
     """RESOURCE_EXHAUSTED. Too many requests; RetryInfo says when to come back."""
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 91
-    """RESOURCE_EXHAUSTED. The organization's quota is used up."""
+    """RESOURCE_EXHAUSTED. A limit of the organization is reached; metadata holds `limit` (its name, as in OrganizationLimits), `value` and
+    `used`; RetryInfo says when to come back, where waiting helps. Example: `concurrent_runs`, 10, 10.
+    """
     ERROR_REASON_SEQ_OUT_OF_RANGE: _ErrorReason.ValueType  # 95
     """OUT_OF_RANGE. after_seq lies beyond the head of the log."""
     ERROR_REASON_RESULT_TOO_LARGE: _ErrorReason.ValueType  # 96
@@ -171,7 +173,9 @@ ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 80
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 90
 """RESOURCE_EXHAUSTED. Too many requests; RetryInfo says when to come back."""
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 91
-"""RESOURCE_EXHAUSTED. The organization's quota is used up."""
+"""RESOURCE_EXHAUSTED. A limit of the organization is reached; metadata holds `limit` (its name, as in OrganizationLimits), `value` and
+`used`; RetryInfo says when to come back, where waiting helps. Example: `concurrent_runs`, 10, 10.
+"""
 ERROR_REASON_SEQ_OUT_OF_RANGE: ErrorReason.ValueType  # 95
 """OUT_OF_RANGE. after_seq lies beyond the head of the log."""
 ERROR_REASON_RESULT_TOO_LARGE: ErrorReason.ValueType  # 96

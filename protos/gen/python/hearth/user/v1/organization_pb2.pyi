@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -60,6 +62,9 @@ class Organization(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     DELETE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    PURGE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Server-assigned, `org_…`."""
     name: _builtins.str
@@ -82,6 +87,18 @@ class Organization(_message.Message):
     def delete_time(self) -> _timestamp_pb2.Timestamp:
         """When it was deleted; absent while it is not."""
 
+    @_builtins.property
+    def limits(self) -> Global___OrganizationLimits:
+        """What it may use, where platform administrators have set it; what is absent is the operator's default."""
+
+    @_builtins.property
+    def usage(self) -> Global___OrganizationUsage:
+        """What it uses now. Output only; only in the answer of GetOrganization, when it was asked for."""
+
+    @_builtins.property
+    def purge(self) -> Global___OrganizationPurge:
+        """How the removal of its data goes. Output only; only of a deleted organization, for platform administrators."""
+
     def __init__(
         self,
         *,
@@ -93,11 +110,222 @@ class Organization(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         delete_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        limits: Global___OrganizationLimits | None = ...,
+        usage: Global___OrganizationUsage | None = ...,
+        purge: Global___OrganizationPurge | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "limits", b"limits", "purge", b"purge", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "display_name", b"display_name", "etag", b"etag", "id", b"id", "name", b"name", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "display_name", b"display_name", "etag", b"etag", "id", b"id", "limits", b"limits", "name", b"name", "purge", b"purge", "state", b"state", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Organization: _TypeAlias = Organization  # noqa: Y015
+
+@_typing.final
+class OrganizationLimits(_message.Message):
+    """OrganizationLimits bound what an organization uses. Absent: the operator's default, which may be no limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    USER_REQUESTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    CONCURRENT_RUNS_FIELD_NUMBER: _builtins.int
+    USER_CONCURRENT_RUNS_FIELD_NUMBER: _builtins.int
+    STORED_PASSAGES_FIELD_NUMBER: _builtins.int
+    TOOL_CALLS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    requests_per_second: _builtins.int
+    """Calls a second, in bursts of as many. To stop an organization set its state to DISABLED."""
+    user_requests_per_second: _builtins.int
+    """Calls a second of each of its users."""
+    concurrent_runs: _builtins.int
+    """Runs that have not ended, those that wait included. 0: none can be started."""
+    user_concurrent_runs: _builtins.int
+    """The same for the runs that one user started."""
+    stored_passages: _builtins.int
+    """Passages in archival memory, over all agents. 0: none can be added. Lowered below what is stored, it deletes nothing."""
+    tool_calls_per_minute: _builtins.int
+    """Executions of tools in a minute (see OrganizationUsage). 0: none. Built-in memory tools do not count."""
+    def __init__(
+        self,
+        *,
+        requests_per_second: _builtins.int | None = ...,
+        user_requests_per_second: _builtins.int | None = ...,
+        concurrent_runs: _builtins.int | None = ...,
+        user_concurrent_runs: _builtins.int | None = ...,
+        stored_passages: _builtins.int | None = ...,
+        tool_calls_per_minute: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_concurrent_runs", b"_concurrent_runs", "_requests_per_second", b"_requests_per_second", "_stored_passages", b"_stored_passages", "_tool_calls_per_minute", b"_tool_calls_per_minute", "_user_concurrent_runs", b"_user_concurrent_runs", "_user_requests_per_second", b"_user_requests_per_second", "concurrent_runs", b"concurrent_runs", "requests_per_second", b"requests_per_second", "stored_passages", b"stored_passages", "tool_calls_per_minute", b"tool_calls_per_minute", "user_concurrent_runs", b"user_concurrent_runs", "user_requests_per_second", b"user_requests_per_second"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_concurrent_runs", b"_concurrent_runs", "_requests_per_second", b"_requests_per_second", "_stored_passages", b"_stored_passages", "_tool_calls_per_minute", b"_tool_calls_per_minute", "_user_concurrent_runs", b"_user_concurrent_runs", "_user_requests_per_second", b"_user_requests_per_second", "concurrent_runs", b"concurrent_runs", "requests_per_second", b"requests_per_second", "stored_passages", b"stored_passages", "tool_calls_per_minute", b"tool_calls_per_minute", "user_concurrent_runs", b"user_concurrent_runs", "user_requests_per_second", b"user_requests_per_second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__concurrent_runs: _TypeAlias = _typing.Literal["concurrent_runs"]  # noqa: Y015
+    _WhichOneofArgType__concurrent_runs: _TypeAlias = _typing.Literal["_concurrent_runs", b"_concurrent_runs"]  # noqa: Y015
+    _WhichOneofReturnType__requests_per_second: _TypeAlias = _typing.Literal["requests_per_second"]  # noqa: Y015
+    _WhichOneofArgType__requests_per_second: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second"]  # noqa: Y015
+    _WhichOneofReturnType__stored_passages: _TypeAlias = _typing.Literal["stored_passages"]  # noqa: Y015
+    _WhichOneofArgType__stored_passages: _TypeAlias = _typing.Literal["_stored_passages", b"_stored_passages"]  # noqa: Y015
+    _WhichOneofReturnType__tool_calls_per_minute: _TypeAlias = _typing.Literal["tool_calls_per_minute"]  # noqa: Y015
+    _WhichOneofArgType__tool_calls_per_minute: _TypeAlias = _typing.Literal["_tool_calls_per_minute", b"_tool_calls_per_minute"]  # noqa: Y015
+    _WhichOneofReturnType__user_concurrent_runs: _TypeAlias = _typing.Literal["user_concurrent_runs"]  # noqa: Y015
+    _WhichOneofArgType__user_concurrent_runs: _TypeAlias = _typing.Literal["_user_concurrent_runs", b"_user_concurrent_runs"]  # noqa: Y015
+    _WhichOneofReturnType__user_requests_per_second: _TypeAlias = _typing.Literal["user_requests_per_second"]  # noqa: Y015
+    _WhichOneofArgType__user_requests_per_second: _TypeAlias = _typing.Literal["_user_requests_per_second", b"_user_requests_per_second"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__concurrent_runs) -> _WhichOneofReturnType__concurrent_runs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__requests_per_second) -> _WhichOneofReturnType__requests_per_second | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stored_passages) -> _WhichOneofReturnType__stored_passages | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tool_calls_per_minute) -> _WhichOneofReturnType__tool_calls_per_minute | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__user_concurrent_runs) -> _WhichOneofReturnType__user_concurrent_runs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__user_requests_per_second) -> _WhichOneofReturnType__user_requests_per_second | None: ...
+
+Global___OrganizationLimits: _TypeAlias = OrganizationLimits  # noqa: Y015
+
+@_typing.final
+class OrganizationUsage(_message.Message):
+    """OrganizationUsage is what an organization uses, as the services that count it say at the moment of asking."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMITS_FIELD_NUMBER: _builtins.int
+    ACTIVE_RUNS_FIELD_NUMBER: _builtins.int
+    STORED_PASSAGES_FIELD_NUMBER: _builtins.int
+    TOOL_CALLS_LAST_MINUTE_FIELD_NUMBER: _builtins.int
+    UNANSWERED_FIELD_NUMBER: _builtins.int
+    active_runs: _builtins.int
+    """Runs that have not ended."""
+    stored_passages: _builtins.int
+    """Passages in archival memory."""
+    tool_calls_last_minute: _builtins.int
+    """Executions of tools in the last minute: this clock minute's and, of the one before, the share that is less than a minute ago."""
+    @_builtins.property
+    def limits(self) -> Global___OrganizationLimits:
+        """The limits in force, defaults filled in; absent: no limit."""
+
+    @_builtins.property
+    def unanswered(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Services that did not answer in time: what they count is absent. Example: `memory_svc`."""
+
+    def __init__(
+        self,
+        *,
+        limits: Global___OrganizationLimits | None = ...,
+        active_runs: _builtins.int | None = ...,
+        stored_passages: _builtins.int | None = ...,
+        tool_calls_last_minute: _builtins.int | None = ...,
+        unanswered: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_active_runs", b"_active_runs", "_stored_passages", b"_stored_passages", "_tool_calls_last_minute", b"_tool_calls_last_minute", "active_runs", b"active_runs", "limits", b"limits", "stored_passages", b"stored_passages", "tool_calls_last_minute", b"tool_calls_last_minute"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active_runs", b"_active_runs", "_stored_passages", b"_stored_passages", "_tool_calls_last_minute", b"_tool_calls_last_minute", "active_runs", b"active_runs", "limits", b"limits", "stored_passages", b"stored_passages", "tool_calls_last_minute", b"tool_calls_last_minute", "unanswered", b"unanswered"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__active_runs: _TypeAlias = _typing.Literal["active_runs"]  # noqa: Y015
+    _WhichOneofArgType__active_runs: _TypeAlias = _typing.Literal["_active_runs", b"_active_runs"]  # noqa: Y015
+    _WhichOneofReturnType__stored_passages: _TypeAlias = _typing.Literal["stored_passages"]  # noqa: Y015
+    _WhichOneofArgType__stored_passages: _TypeAlias = _typing.Literal["_stored_passages", b"_stored_passages"]  # noqa: Y015
+    _WhichOneofReturnType__tool_calls_last_minute: _TypeAlias = _typing.Literal["tool_calls_last_minute"]  # noqa: Y015
+    _WhichOneofArgType__tool_calls_last_minute: _TypeAlias = _typing.Literal["_tool_calls_last_minute", b"_tool_calls_last_minute"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__active_runs) -> _WhichOneofReturnType__active_runs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stored_passages) -> _WhichOneofReturnType__stored_passages | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tool_calls_last_minute) -> _WhichOneofReturnType__tool_calls_last_minute | None: ...
+
+Global___OrganizationUsage: _TypeAlias = OrganizationUsage  # noqa: Y015
+
+@_typing.final
+class OrganizationPurge(_message.Message):
+    """OrganizationPurge is how far the removal of a deleted organization's data has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    SERVICES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it begins or began."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When all had been removed everywhere; absent while it goes on."""
+
+    @_builtins.property
+    def services(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServicePurge]:
+        """Each service that keeps data."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        services: _abc.Iterable[Global___ServicePurge] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "services", b"services", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrganizationPurge: _TypeAlias = OrganizationPurge  # noqa: Y015
+
+@_typing.final
+class ServicePurge(_message.Message):
+    """ServicePurge is how far one service is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class RemovedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    """Example: `memory_svc`."""
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it had looked everywhere and found nothing left; absent while it has not."""
+
+    @_builtins.property
+    def removed(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Rows removed, by table; `vectors` and the like for what is no table."""
+
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        removed: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "removed", b"removed", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServicePurge: _TypeAlias = ServicePurge  # noqa: Y015

@@ -81,16 +81,24 @@ class GetOrganizationRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    INCLUDE_USAGE_FIELD_NUMBER: _builtins.int
+    INCLUDE_DELETED_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """`org_…`; empty means the caller's own."""
+    include_usage: _builtins.bool
+    """Also asks the other services what the organization uses; adds at most half a second when one does not answer."""
+    include_deleted: _builtins.bool
+    """Also finds a deleted organization, with its `purge`. Means something only for platform administrators."""
     def __init__(
         self,
         *,
         organization_id: _builtins.str = ...,
+        include_usage: _builtins.bool = ...,
+        include_deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_deleted", b"include_deleted", "include_usage", b"include_usage", "organization_id", b"organization_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -188,7 +196,9 @@ class UpdateOrganizationRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Paths: display_name, state (platform administrators: ACTIVE or DISABLED)."""
+        """Paths: display_name; for platform administrators state (ACTIVE or DISABLED), limits, and each of them as in
+        limits.concurrent_runs. A limit that is named and absent goes back to the operator's default.
+        """
 
     def __init__(
         self,
@@ -235,16 +245,20 @@ class DeleteOrganizationRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    PURGE_NOW_FIELD_NUMBER: _builtins.int
     organization_id: _builtins.str
     """`org_…`."""
+    purge_now: _builtins.bool
+    """Removes its data without the time of grace, also if the organization was deleted before."""
     def __init__(
         self,
         *,
         organization_id: _builtins.str = ...,
+        purge_now: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organization_id", b"organization_id", "purge_now", b"purge_now"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

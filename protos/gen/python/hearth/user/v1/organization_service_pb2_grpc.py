@@ -95,7 +95,8 @@ class OrganizationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteOrganization(self, request, context):
-        """DeleteOrganization disables all of its credentials at once and removes its data later. Deleting twice is OK.
+        """DeleteOrganization disables all of its credentials at once and removes its data after the operator's time of grace
+        (HEARTH_PURGE_GRACE_S). Deleting twice is OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,9 @@ class OrganizationServiceStub:
     UpdateOrganization: _grpc.UnaryUnaryMultiCallable[_organization_service_pb2.UpdateOrganizationRequest, _organization_service_pb2.UpdateOrganizationResponse]
     """UpdateOrganization changes the fields named by the mask."""
     DeleteOrganization: _grpc.UnaryUnaryMultiCallable[_organization_service_pb2.DeleteOrganizationRequest, _organization_service_pb2.DeleteOrganizationResponse]
-    """DeleteOrganization disables all of its credentials at once and removes its data later. Deleting twice is OK."""
+    """DeleteOrganization disables all of its credentials at once and removes its data after the operator's time of grace
+    (HEARTH_PURGE_GRACE_S). Deleting twice is OK.
+    """
 
 @_typing.type_check_only
 class OrganizationServiceAsyncStub(OrganizationServiceStub):
@@ -58,7 +60,9 @@ class OrganizationServiceAsyncStub(OrganizationServiceStub):
     UpdateOrganization: _aio.UnaryUnaryMultiCallable[_organization_service_pb2.UpdateOrganizationRequest, _organization_service_pb2.UpdateOrganizationResponse]  # type: ignore[assignment]
     """UpdateOrganization changes the fields named by the mask."""
     DeleteOrganization: _aio.UnaryUnaryMultiCallable[_organization_service_pb2.DeleteOrganizationRequest, _organization_service_pb2.DeleteOrganizationResponse]  # type: ignore[assignment]
-    """DeleteOrganization disables all of its credentials at once and removes its data later. Deleting twice is OK."""
+    """DeleteOrganization disables all of its credentials at once and removes its data after the operator's time of grace
+    (HEARTH_PURGE_GRACE_S). Deleting twice is OK.
+    """
 
 class OrganizationServiceServicer(metaclass=_abc_1.ABCMeta):
     """OrganizationService manages the tenants of this Hearth."""
@@ -101,6 +105,8 @@ class OrganizationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _organization_service_pb2.DeleteOrganizationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_organization_service_pb2.DeleteOrganizationResponse, _abc.Awaitable[_organization_service_pb2.DeleteOrganizationResponse]]:
-        """DeleteOrganization disables all of its credentials at once and removes its data later. Deleting twice is OK."""
+        """DeleteOrganization disables all of its credentials at once and removes its data after the operator's time of grace
+        (HEARTH_PURGE_GRACE_S). Deleting twice is OK.
+        """
 
 def add_OrganizationServiceServicer_to_server(servicer: OrganizationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

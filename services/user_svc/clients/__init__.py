@@ -1,0 +1,1 @@
+"""The other services as user_svc sees them."""
