@@ -18,7 +18,7 @@ from hearth.memory.v1.block_service_pb2_grpc import BlockServiceStub
 from hearth.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
 from hearth.tool.v1.tool_execution_service_pb2_grpc import ToolExecutionServiceStub
 from hearth.tool.v1.tool_service_pb2_grpc import ToolServiceStub
-from hearth.user.v1 import token_service_pb2
+from hearth.user.v1 import api_key_service_pb2, organization_service_pb2, token_service_pb2, user_service_pb2
 from hearth.user.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from hearth.user.v1.organization_service_pb2_grpc import OrganizationServiceStub
 from hearth.user.v1.token_service_pb2_grpc import TokenServiceStub
@@ -68,6 +68,16 @@ class Api:
             token_service_pb2.IssueTokenRequest(api_key=self._api_key), timeout=10, wait_for_ready=True
         )
         self.metadata = (("authorization", f"Bearer {answer.token}"),)
+
+    async def another_organization(self) -> str:
+        """An API key of a member of a new organization; for platform administrators."""
+        name = f"o-{uuid.uuid4().hex[:12]}"
+        organization = organization_service_pb2.CreateOrganizationRequest(name=name)
+        made = (await self.organizations.CreateOrganization(organization, metadata=self.metadata)).organization
+        user = user_service_pb2.CreateUserRequest(organization_id=made.id, name=name)
+        member = (await self.users.CreateUser(user, metadata=self.metadata)).user
+        key = api_key_service_pb2.CreateApiKeyRequest(organization_id=made.id, user_id=member.id)
+        return (await self.keys.CreateApiKey(key, metadata=self.metadata)).secret
 
     async def create_agent(
         self, *, tools: tuple[str, ...] = (), passive_recall: bool = True, instructions: str = ""

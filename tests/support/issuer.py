@@ -56,6 +56,9 @@ class Purges(purge_service_pb2_grpc.PurgeServiceServicer):
     def ListPurges(self, request: Any, context: Any) -> purge_service_pb2.ListPurgesResponse:
         return purge_service_pb2.ListPurgesResponse()
 
+    def ReportPurge(self, request: Any, context: Any) -> purge_service_pb2.ReportPurgeResponse:
+        return purge_service_pb2.ReportPurgeResponse()
+
 
 class Issuer(TokenServiceServicer):
     """A TokenService that publishes its key and gives services tokens, on a loopback port, in threads of its own."""

@@ -29,6 +29,7 @@ from agent_svc.settings import AgentSettings as ServiceSettings
 from chassis import ids
 from chassis.database import Database
 from chassis.identity import Identity, Role, use
+from chassis.limits import Limits, NoLimits
 from chassis.once import Once
 from tests.integration.agent_svc.outside import IdentitiesInProcess, MemoryInProcess, ToolsInProcess
 
@@ -129,6 +130,7 @@ async def replica(
     tools: ToolsInProcess | None = None,
     patience_s: float = 2.0,
     grace_s: float = 0.3,
+    limits: Limits | None = None,
 ) -> AsyncGenerator[Replica]:
     """Starts one, and stops it as SIGTERM would."""
     settings = ServiceSettings.model_validate(
@@ -160,6 +162,7 @@ async def replica(
             tool_catalog=tools,
             tool_executor=tools,
             identities=IdentitiesInProcess(),
+            limits=limits or NoLimits(),
         )
         core = wire(outside, settings, worker_id)
         opened.push_async_callback(core.hub.close)

@@ -55,9 +55,17 @@ class Secrets:
         (folder / "master").write_text(base64.b64encode(os.urandom(32)).decode())
         (folder / "admin").write_text(made.admin_key + "\n")
         (folder / "service").write_text(made.service_key)
-        hashed = hashlib.sha256(made.service_key.encode()).hexdigest()
-        (folder / "services.json").write_text(json.dumps({"agent_svc": hashed}))
+        for name in ("memory_svc", "tool_svc", "gateway"):
+            (folder / f"{name}.key").write_text(new_secret())
+        (folder / "agent_svc.key").write_text(made.service_key)
+        hashes = {
+            key.stem: hashlib.sha256(key.read_text().encode()).hexdigest() for key in sorted(folder.glob("*.key"))
+        }
+        (folder / "services.json").write_text(json.dumps(hashes))
         return made
+
+    def service_key_of(self, name: str) -> str:
+        return (self.folder / f"{name}.key").read_text()
 
     def settings(self, database: FreshDatabase) -> UserSettings:
         return UserSettings.model_validate(

@@ -1,0 +1,278 @@
+"""What it costs to keep organizations apart: row-level security, tokens, sign-in, and a neighbour that floods.
+
+Row-level security is measured on the path of a turn (one round trip, one implicit transaction): the same statement on two tables that
+differ in their policy, with the organization set and without, taking turns, so that whatever else the machine does hits both. CPU is this
+process and PostgreSQL.
+
+    python -m bench.tenancy [--json FILE] [--operations 4000] [--seconds 6]
+"""
+
+import argparse
+import asyncio
+import itertools
+import statistics
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import psycopg
+import uvloop
+
+from agent_svc.repositories.log_pool import LogPool
+from agent_svc.repositories.prepared import Prepared
+from bench.figures import Figures, percentile
+from bench.processes import cpu_ms
+from bench.token_load import Caller, load
+from chassis.channels import open_channel
+from chassis.migrations import Operations, enable_row_level_security
+from chassis.rates import RateLimiter
+from chassis.settings import ServiceSettings
+from chassis.trust import trust
+from deploy.local import Stack
+from hearth.user.v1 import token_service_pb2
+from hearth.user.v1.token_service_pb2_grpc import TokenServiceStub
+from tests.support.api import Api
+from tests.support.databases import Databases
+
+TARGETS = {
+    "rls_insert_ratio": "1.05",
+    "rls_select_ratio": "1.05 (the organization travels along: about 100 bytes more to parse)",
+    "rls_p95_ratio": "1.05",
+    "issue_token_cpu_ms": "3",
+    "token_check_cpu_us": "100",
+    "whoami_per_s": "1,500",
+    "flood_p99_ratio": "1.10",
+}
+# What the door lets an organization do in the flood, and by how much the other exceeds it.
+_FLOOD_RATE = 100
+_FLOOD_FACTOR = 10
+_SCHEMA = """
+CREATE TABLE {table} (id uuid PRIMARY KEY, organization_id uuid NOT NULL, preview text NOT NULL);
+"""
+
+
+@dataclass
+class Side:
+    """One of the two ways to do the same, as measured."""
+
+    latencies_ms: list[float] = field(default_factory=list[float])
+    cpu_us: float = 0.0
+
+
+class _Owner:
+    """The part of Alembic's operations that a policy needs."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, sqltext: str) -> None:
+        self._connection.execute(sqltext.encode())
+
+
+async def row_level_security(figures: Figures, operations: int) -> None:
+    """Inserts and selects by key, with a policy and the organization set, and without either."""
+    with Stack(only=("postgres",)) as stack:
+        database = Databases(stack.superuser_url()).empty()
+        with psycopg.connect(database.owner_url, autocommit=True) as owner:
+            for table in ("plain", "guarded"):
+                owner.execute(_SCHEMA.format(table=table).encode())
+            operations_of_owner: Operations = _Owner(owner)  # pyright: ignore[reportAssignmentType]
+            enable_row_level_security(operations_of_owner, "guarded")
+        pool = LogPool(database.url, application_name="bench", size=1)
+        await pool.open()
+        try:
+            sides = {
+                name: await _compare(stack, pool, statement, operations)
+                for name, statement in (("insert", _INSERT), ("select", _SELECT))
+            }
+        finally:
+            await pool.close()
+    for name, (plain, guarded) in sides.items():
+        figures.add(f"rls_{name}_ratio", guarded.cpu_us / plain.cpu_us, "CPU ratio")
+        figures.raw[f"rls_{name}"] = {
+            side: {
+                "cpu_us": round(one.cpu_us, 1),
+                "p50_ms": round(percentile(one.latencies_ms, 0.5), 3),
+                "p95_ms": round(percentile(one.latencies_ms, 0.95), 3),
+            }
+            for side, one in (("without", plain), ("with", guarded))
+        }
+    ratios = [
+        percentile(guarded.latencies_ms, 0.95) / percentile(plain.latencies_ms, 0.95)
+        for plain, guarded in sides.values()
+    ]
+    figures.add("rls_p95_ratio", max(ratios), "ratio, the worse of both")
+
+
+_INSERT = "INSERT INTO {table} (id, organization_id, preview) VALUES (%(run)s, %(organization)s, %(preview)s)"
+_SELECT = "SELECT preview FROM {table} WHERE id = %(run)s AND organization_id = %(organization)s"
+_ORGANIZATION = uuid.uuid4()
+_KEYS = [uuid.uuid4() for _ in range(20_000)]
+_BLOCK = 100
+
+
+async def _compare(stack: Stack, pool: LogPool, statement: str, operations: int) -> tuple[Side, Side]:
+    numbers = itertools.count()
+    plain, guarded = (
+        Prepared(f"{table}_{statement[:6].lower()}", statement.format(table=table)) for table in ("plain", "guarded")
+    )
+
+    async def without(key: uuid.UUID) -> None:
+        await pool.run([plain], {"run": key, "organization": _ORGANIZATION, "preview": "x" * 200})
+
+    async def with_policy(key: uuid.UUID) -> None:
+        await pool.tenant(_ORGANIZATION, [guarded], {"run": key, "preview": "x" * 200})
+
+    sides = (Side(), Side())
+    # What prepares the connection is not measured.
+    await without(uuid.uuid4())
+    await with_policy(uuid.uuid4())
+    for _ in range(operations // _BLOCK):
+        keys = [_KEYS[next(numbers) % len(_KEYS)] for _ in range(_BLOCK)]
+        for side, work in zip(sides, (without, with_policy), strict=True):
+            side.cpu_us += await _block(stack, side, work, keys)
+    for side in sides:
+        side.cpu_us /= operations // _BLOCK * _BLOCK
+    return sides
+
+
+async def _block(
+    stack: Stack, side: Side, work: Callable[[uuid.UUID], Awaitable[None]], keys: list[uuid.UUID]
+) -> float:
+    """CPU microseconds of a block."""
+    before = time.process_time() * 1e6 + cpu_ms(stack.processes())["postgres"] * 1e3
+    for key in keys:
+        begun = time.perf_counter()
+        await work(key)
+        side.latencies_ms.append((time.perf_counter() - begun) * 1e3)
+    return time.process_time() * 1e6 + cpu_ms(stack.processes())["postgres"] * 1e3 - before
+
+
+async def sign_in(stack: Stack, figures: Figures, calls: int = 1_000, batch: int = 50) -> None:
+    """CPU of user_svc and PostgreSQL for one IssueToken, asked directly; the median of batches."""
+    cost: list[float] = []
+    request = token_service_pb2.IssueTokenRequest(api_key=stack.api_key)
+    async with grpc.aio.insecure_channel(stack.address("user_svc")) as channel:
+        stub = TokenServiceStub(channel)
+        for _ in range(calls // batch):
+            before = cpu_ms(stack.processes())
+            for _ in range(batch):
+                await stub.IssueToken(request)
+            after = cpu_ms(stack.processes())
+            cost.append(sum(after[name] - before[name] for name in ("user_svc", "postgres")) / batch)
+    figures.add("issue_token_cpu_ms", statistics.median(cost), "CPU-ms")
+
+
+async def token_check(stack: Stack, figures: Figures, checks: int = 200_000) -> None:
+    """CPU of what a service does at each call with a token that it has seen: signature cached, revocations, rates."""
+    channel = open_channel(stack.address("user_svc"))
+    trusted = trust(channel, ServiceSettings(service_key_file=stack.credentials / "agent_svc.key"))
+    async with grpc.aio.insecure_channel(stack.address("user_svc")) as plain:
+        issued = await TokenServiceStub(plain).IssueToken(token_service_pb2.IssueTokenRequest(api_key=stack.api_key))
+    await trusted.limits.refresh()
+    rates = RateLimiter(_Generous())
+    begun = time.process_time()
+    rates.admit(await trusted.verifier.verify(issued.token))
+    figures.raw["token_check_first_cpu_us"] = round((time.process_time() - begun) * 1e6, 1)
+    begun = time.process_time()
+    for _ in range(checks):
+        rates.admit(await trusted.verifier.verify(issued.token))
+    figures.add("token_check_cpu_us", (time.process_time() - begun) / checks * 1e6, "CPU-µs")
+    await channel.close()
+
+
+class _Generous:
+    """Limits that are never reached, so that each check counts."""
+
+    def of(self, organization_id: uuid.UUID, name: str) -> int | None:
+        return 10**9
+
+
+def who_am_i(stack: Stack, figures: Figures, seconds: float) -> None:
+    """WhoAmI through Envoy, as fast as it goes, from two processes that share the machine's cores with all others."""
+    caller = Caller(stack.url, stack.api_key)
+    before = cpu_ms(stack.processes())
+    measured = load([caller] * 2, seconds, in_flight=32)
+    after = cpu_ms(stack.processes())
+    answered = sum(one.answered for one in measured)
+    figures.add("whoami_per_s", answered / seconds, "calls/s")
+    spent = {name: round((after[name] - before[name]) * 1e3 / max(answered, 1), 1) for name in after}
+    figures.raw["whoami"] = {
+        "refused": sum(one.refused for one in measured),
+        "p50_ms": round(percentile([t for one in measured for t in one.latencies_ms], 0.5), 2),
+        "p99_ms": round(percentile([t for one in measured for t in one.latencies_ms], 0.99), 2),
+        "cpu_us_a_call": {name: value for name, value in spent.items() if value >= 1},
+        "client_cpu_us_a_call": round(sum(one.cpu_s for one in measured) * 1e6 / max(answered, 1), 1),
+    }
+
+
+def flood(stack: Stack, figures: Figures, seconds: float, other_key: str) -> None:
+    """A quiet organization's latency, alone and beside one that asks for ten times what it may."""
+    quiet = Caller(stack.url, stack.api_key, per_s=_FLOOD_RATE * 0.4)
+    loud = Caller(stack.url, other_key, per_s=_FLOOD_RATE * _FLOOD_FACTOR)
+    alone: list[float] = []
+    beside: list[float] = []
+    told: dict[str, int] = {"answered": 0, "refused": 0, "quiet_refused": 0}
+    for _ in range(3):
+        alone += load([quiet], seconds)[0].latencies_ms
+        one, other = load([quiet, loud], seconds)
+        beside += one.latencies_ms
+        told["answered"] += other.answered
+        told["refused"] += other.refused
+        told["quiet_refused"] += one.refused
+    figures.add("flood_p99_ratio", percentile(beside, 0.99) / percentile(alone, 0.99), "ratio")
+    figures.raw["flood"] = {
+        **told,
+        "alone_ms": {"p50": round(percentile(alone, 0.5), 2), "p99": round(percentile(alone, 0.99), 2)},
+        "beside_ms": {"p50": round(percentile(beside, 0.5), 2), "p99": round(percentile(beside, 0.99), 2)},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How long."""
+
+    operations: int
+    seconds: float
+
+
+def measure(figures: Figures, options: Options) -> None:
+    """Everything, each part on a stack of its own."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(row_level_security(figures, options.operations))
+        free = {"HEARTH_LIMIT_REQUESTS_PER_SECOND": "", "HEARTH_DOOR_USER_RATE": "100000"}
+        free |= {"HEARTH_DOOR_ORGANIZATION_RATE": "100000", "HEARTH_LOCAL_MODEL": "0"}
+        with Stack(env=free, only=("user_svc", "envoy")) as stack:
+            runner.run(sign_in(stack, figures))
+            runner.run(token_check(stack, figures))
+            who_am_i(stack, figures, options.seconds)
+        bounded = {"HEARTH_DOOR_ORGANIZATION_RATE": str(_FLOOD_RATE), "HEARTH_LOCAL_MODEL": "0"}
+        with Stack(env=bounded, only=("user_svc", "envoy")) as stack:
+            flood(stack, figures, options.seconds, runner.run(_another_organization(stack)))
+
+
+async def _another_organization(stack: Stack) -> str:
+    """An API key in a new organization."""
+    async with Api(stack.url, stack.api_key) as api:
+        return await api.another_organization()
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--operations", type=int, default=4_000, help="inserts and selects of each kind")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of load, each time")
+    options = parser.parse_args()
+    figures = Figures("Tenancy")
+    measure(figures, Options(options.operations, options.seconds))
+    figures.show(TARGETS)
+    if options.json:
+        figures.write(options.json)
+
+
+if __name__ == "__main__":
+    main()
