@@ -14,6 +14,7 @@ from uuid import UUID
 from chassis.callcontext import set_call
 from chassis.errors import DomainError, ResourceExhausted
 from chassis.identity import set_current
+from chassis.tasks import end_task
 
 _log = logging.getLogger(__name__)
 
@@ -88,9 +89,7 @@ class LimitList:
 
     async def stop(self) -> None:
         """Reads no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        await end_task(self._task)
 
     async def refresh(self, *, whole: bool = False) -> None:
         """Reads what is new, or everything. Raises DomainError."""

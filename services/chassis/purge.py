@@ -20,6 +20,7 @@ from chassis.callcontext import set_call
 from chassis.database import Database
 from chassis.errors import DomainError
 from chassis.identity import set_current
+from chassis.tasks import end_task
 
 _log = logging.getLogger(__name__)
 
@@ -92,9 +93,7 @@ class Purger:
 
     async def stop(self) -> None:
         """Asks no more; what is under way is left as it is."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        await end_task(self._task)
 
     async def _run(self) -> None:
         set_call(None)

@@ -25,7 +25,7 @@ from hearth.tool.v1.tool_execution_service_pb2 import (
 )
 from hearth.type.v1.access_pb2 import Role
 from hearth.user.v1.api_key_service_pb2 import CreateApiKeyResponse
-from hearth.user.v1.organization_pb2 import Organization
+from hearth.user.v1.organization_pb2 import Organization, OrganizationLimits, OrganizationUsage
 from hearth.user.v1.token_service_pb2 import RotateSigningKeyResponse, WhoAmIResponse
 from hearth.user.v1.user_pb2 import User
 from hearth_client import AlreadyExistsError, Hearth, NotFoundError
@@ -84,6 +84,7 @@ class FakeHearth:
             create=lambda **kwargs: self._note(kwargs) or CreateApiKeyResponse(secret="hk_s")
         )
         self.tokens = SimpleNamespace(whoami=self._whoami, rotate_signing_key=self._rotate)
+        self.organizations = SimpleNamespace(get=self._organization, update=self._note, delete=self._delete)
         self.tool_failed = False
 
     def close(self) -> None:
@@ -134,6 +135,20 @@ class FakeHearth:
             hits=[PassageHit(passage=Passage(id="psg_1", text="Rex fears thunder"), score=0.9)]
         )
 
+    def _organization(self, organization_id: str, **kwargs: Any) -> Organization:
+        self._note(organization_id, kwargs)
+        limits = OrganizationLimits(concurrent_runs=20)
+        in_force = OrganizationLimits(concurrent_runs=20, requests_per_second=1000)
+        usage = OrganizationUsage(limits=in_force, active_runs=3, stored_passages=12_345, unanswered=["tool_svc"])
+        found = Organization(id=organization_id or "org_1", name="acme", limits=limits, usage=usage)
+        if kwargs.get("include_deleted"):
+            found.ClearField("usage")
+            found.purge.services.add(service="tool_svc", removed={"tools": 2, "tool_versions": 5})
+        return found
+
+    def _delete(self, organization_id: str, **kwargs: Any) -> None:
+        self._note("delete", organization_id, kwargs)
+
     def _rotate(self) -> RotateSigningKeyResponse:
         self._note("rotate")
         return RotateSigningKeyResponse(key_id="kid-2", activate_time=Timestamp(seconds=1_800_000_000))
@@ -160,6 +175,64 @@ def test_rotating_the_signing_keys(fake: FakeHearth) -> None:
     assert result.stdout == "kid-2\n"
     assert "signs from 20" in result.stderr
     assert json.loads(run(fake, "keys", "rotate", "--json").stdout)["key_id"] == "kid-2"
+
+
+def test_an_organization_is_shown_with_its_limits_and_what_it_uses(fake: FakeHearth) -> None:
+    result = run(fake, "org", "show")
+    rows = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert "concurrent runs 20 3" in rows
+    assert "requests per second 1,000 (default)" in rows
+    assert "stored passages no limit (default) 12,345" in rows
+    assert "tool calls per minute no limit (default) ?" in rows
+    assert "did not answer: tool_svc" in result.stderr
+    assert json.loads(run(fake, "org", "show", "--json").stdout)["usage"]["active_runs"] == "3"
+
+
+def test_limits_are_set_and_taken_back_by_name(fake: FakeHearth) -> None:
+    result = run(
+        fake,
+        "org",
+        "limits",
+        "org_2",
+        "--concurrent-runs",
+        "20",
+        "--stored-passages",
+        "0",
+        "--default",
+        "tool-calls-per-minute",
+    )
+    assert "concurrent runs" in result.stdout
+    given = OrganizationLimits(concurrent_runs=20, stored_passages=0)
+    paths = ("limits.concurrent_runs", "limits.stored_passages", "limits.tool_calls_per_minute")
+    assert fake.asked[0] == (Organization(id="org_2", limits=given), *paths)
+
+    fake.asked.clear()
+    run(fake, "org", "limits", "org_2")
+    assert fake.asked[0] == ("org_2", {"include_usage": True})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--requests-per-second", "0"),
+        ("--concurrent-runs", "-1"),
+        ("--default", "everything"),
+        ("--concurrent-runs", "1", "--default", "concurrent-runs"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(fake: FakeHearth, words: tuple[str, ...]) -> None:
+    assert run(fake, "org", "limits", "org_2", *words).exit_code in (1, 2)
+    assert [asked for asked in fake.asked if asked != ("close",)] == []
+
+
+def test_deleting_an_organization_is_confirmed_and_can_be_followed(fake: FakeHearth) -> None:
+    assert run(fake, "org", "delete", "org_2", stdin="n\n").exit_code == 1
+    assert ("delete", "org_2", {"purge_now": False}) not in fake.asked
+    assert "hearth org show org_2 --deleted" in run(fake, "org", "delete", "org_2", "--purge-now", "--yes").stderr
+    assert ("delete", "org_2", {"purge_now": True}) in fake.asked
+    shown = " ".join(run(fake, "org", "show", "org_2", "--deleted").stdout.split())
+    assert "ended not yet" in shown
+    assert "tool_svc not yet 5 tool_versions, 2 tools" in shown
 
 
 def test_lists_are_json_arrays_in_the_order_of_the_server(fake: FakeHearth) -> None:
