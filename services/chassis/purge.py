@@ -24,7 +24,7 @@ from chassis.tasks import end_task
 
 _log = logging.getLogger(__name__)
 
-POLL_S = 3.0
+POLL_S = 5.0
 _BATCH_ROWS = 1_000
 # A table without an index on the column is read once from end to end, so many pages of 8 KiB at a time.
 _BATCH_PAGES = 512
