@@ -3,8 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from chassis.audit.stream import AuditStream
+from chassis.audit.trail import AuditTrail
 from chassis.channels import open_channel
 from chassis.database import Database
+from chassis.nats_connection import NatsConnection
 from chassis.pagination import PageTokens
 from chassis.server import Assembly
 from chassis.trust import trust
@@ -47,6 +50,7 @@ async def build(settings: MemorySettings) -> Assembly:
         application_name="memory_svc",
         pool_size=settings.database_pool_size,
     )
+    nats = NatsConnection(settings.nats_url.get_secret_value(), "memory_svc")
     work = SqlUnitOfWork(database)
     embedder = CachedEmbedder(
         MiniLmModel,
@@ -67,11 +71,13 @@ async def build(settings: MemorySettings) -> Assembly:
     blocks = BlockServicer(BlockManager(work), pages)
     archival = ArchivalMemoryServicer(PassageManager(work, searcher, applier), pages)
     contexts = ContextServicer(ContextManager(work, SqlAgentMemorySummaries(database), searcher))
+    await nats.open()
     return Assembly(
         servicers=_registrations(blocks, archival, recall, contexts),
         verifier=trusted.verifier,
+        audit=AuditTrail(database, AuditStream(nats, "memory_svc")),
         background=[trusted.revocations, applier],
-        closers=[database.close, users.close, embedder.stop, index.close],
+        closers=[database.close, nats.close, users.close, embedder.stop, index.close],
     )
 
 

@@ -1,7 +1,10 @@
 """Puts tool_svc together. The only file that knows every class."""
 
+from chassis.audit.stream import AuditStream
+from chassis.audit.trail import AuditTrail
 from chassis.channels import open_channel
 from chassis.database import Database
+from chassis.nats_connection import NatsConnection
 from chassis.pagination import PageTokens
 from chassis.server import Assembly
 from chassis.trust import trust
@@ -34,9 +37,11 @@ async def build(settings: ToolServiceSettings) -> Assembly:
         application_name="tool_svc",
         pool_size=settings.database_pool_size,
     )
+    nats = NatsConnection(settings.nats_url.get_secret_value(), "tool_svc")
     work = PostgresUnitOfWork(database)
     tools = ToolServicer(ToolManager(work), pages)
     executions = ToolExecutionServicer(ExecutionManager(work, sandbox, settings.ceiling()))
+    await nats.open()
     return Assembly(
         servicers=[
             (add_ToolServiceServicer_to_server, tools, "hearth.tool.v1.ToolService"),
@@ -45,7 +50,8 @@ async def build(settings: ToolServiceSettings) -> Assembly:
             (add_SecretServiceServicer_to_server, SecretServicer(), "hearth.tool.v1.SecretService"),
         ],
         verifier=trusted.verifier,
+        audit=AuditTrail(database, AuditStream(nats, "tool_svc")),
         background=[trusted.revocations],
         # Not background work: the sandbox ends after the calls that still run in it.
-        closers=[database.close, users.close, sandbox.stop],
+        closers=[database.close, nats.close, users.close, sandbox.stop],
     )
