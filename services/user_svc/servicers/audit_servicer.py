@@ -33,7 +33,7 @@ class AuditServicer(AuditServiceServicer):
             oldest_first=request.order == pb.AUDIT_ORDER_OLDEST_FIRST,
         )
         return pb.ListAuditEventsResponse(
-            audit_events=[_to_proto(event) for event in events],
+            audit_events=[to_proto(event) for event in events],
             next_page_token=self._pages.sign(query, [events[-1].seq]) if more else "",
         )
 
@@ -65,7 +65,8 @@ def _filter(request: pb.ListAuditEventsRequest) -> AuditFilter:
     )
 
 
-def _to_proto(event: AuditEvent) -> audit_event_pb2.AuditEvent:
+def to_proto(event: AuditEvent) -> audit_event_pb2.AuditEvent:
+    """As clients see it."""
     record = event.record
     return audit_event_pb2.AuditEvent(
         id=ids.encode("audit", record.id),
