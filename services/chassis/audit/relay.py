@@ -91,6 +91,13 @@ class Relay:
             await self._outbox.release_all()
             self._lost = False
         while records := await self._outbox.claim():
-            if not await self._road.send(records):
+            if not await self._sent(records):
                 await self._outbox.release(records)
                 return
+
+    async def _sent(self, records: Sequence[AuditRecord]) -> bool:
+        try:
+            return await self._road.send(records)
+        except DomainError as error:
+            _log.warning("audit records wait", extra={"reason": error.reason})
+            return False

@@ -112,13 +112,14 @@ class AuditFeed:
                 _log.error("a message in the audit stream is no batch of records", extra={"subject": message.subject})
                 await message.term()
         try:
-            await self._chain.append([record for _, records in read for record in records])
+            there = await self._chain.append([record for _, records in read for record in records])
         except DomainError as error:
             _log.warning("audit records wait in the stream", extra={"reason": error.reason})
             for message, _ in read:
                 await message.nak(delay=_RETRY_S)
             return
         for message, records in read:
+            # What is not there, its service sends again.
             await message.ack()
-            receipt = encode_receipt([record.id for record in records])
+            receipt = encode_receipt([record.id for record in records if record.id in there])
             await self._connection.client.publish(RECEIPTS + message.subject.removeprefix(SUBJECTS), receipt)

@@ -19,6 +19,6 @@ class LocalRoad:
 
     async def send(self, records: Sequence[AuditRecord]) -> bool:
         assert self._relay is not None
-        await self._chain.append(records)
-        await self._relay.arrived([record.id for record in records])
+        there = await self._chain.append(records)
+        await self._relay.arrived(list(there))
         return True

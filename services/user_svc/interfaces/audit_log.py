@@ -25,6 +25,10 @@ class AuditFilter:
     to_time: datetime | None = None
 
 
+class ChainBroken(Exception):
+    """An organization's log cannot go on: somebody has changed its head or its records."""
+
+
 class AuditLog(Protocol):
     """The log of one organization, in one transaction. Nothing in it is ever changed or removed."""
 
@@ -41,7 +45,7 @@ class AuditLog(Protocol):
         ...
 
     async def append(self, events: Sequence[AuditEvent]) -> None:
-        """Adds what continues the chain after the locked head. At least one."""
+        """Adds what continues the chain after the locked head. At least one. Raises ChainBroken."""
         ...
 
     async def at(self, seq: int) -> AuditEvent | None:
@@ -66,6 +70,8 @@ class AuditLogs(Protocol):
 class AuditChain(Protocol):
     """Takes records from services."""
 
-    async def append(self, records: Sequence[AuditRecord]) -> None:
-        """Appends those that are not there yet, each to its organization's log; when it returns they are committed."""
+    async def append(self, records: Sequence[AuditRecord]) -> set[UUID]:
+        """Appends those that are not there yet, each to its organization's log. Returns the ids of those that are there, committed: all
+        but the records of an organization whose log is broken.
+        """
         ...

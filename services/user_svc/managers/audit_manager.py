@@ -1,5 +1,6 @@
 """The audit log: appended to by services, read and verified by an organization's administrators."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -9,7 +10,9 @@ from chassis.audit import AuditRecord
 from chassis.errors import not_found
 from chassis.identity import Identity
 from user_svc.domain.audit_event import AuditEvent, Break, BreakReason, Head, chained, first_break
-from user_svc.interfaces.audit_log import AuditFilter, AuditLog, AuditLogs
+from user_svc.interfaces.audit_log import AuditFilter, AuditLog, AuditLogs, ChainBroken
+
+_log = logging.getLogger(__name__)
 
 # What one call verifies at most: less than two seconds.
 _MAX_VERIFIED = 20_000
@@ -33,11 +36,22 @@ class AuditManager:
     def __init__(self, logs: AuditLogs) -> None:
         self._logs = logs
 
-    async def append(self, records: Sequence[AuditRecord]) -> None:
-        """Appends those that are not there yet; one transaction for each organization. Raises DomainError."""
+    async def append(self, records: Sequence[AuditRecord]) -> set[UUID]:
+        """Appends those that are not there yet; one transaction for each organization. Raises DomainError.
+
+        Returns the ids of all but the records of an organization whose log is broken: those wait, and hold up nobody else's.
+        """
+        there: set[UUID] = set()
         ordered = sorted(records, key=lambda record: (record.organization_id, record.id))
-        for organization_id, own in groupby(ordered, key=lambda record: record.organization_id):
-            await self._append(organization_id, {record.id: record for record in own})
+        for organization_id, group in groupby(ordered, key=lambda record: record.organization_id):
+            own = {record.id: record for record in group}
+            try:
+                await self._append(organization_id, own)
+            except ChainBroken:
+                _log.error("an organization's audit log cannot go on", extra={"organization": str(organization_id)})
+            else:
+                there.update(own)
+        return there
 
     async def _append(self, organization_id: UUID, records: dict[UUID, AuditRecord]) -> None:
         async with self._logs.of(organization_id) as log:

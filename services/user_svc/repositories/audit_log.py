@@ -7,12 +7,13 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.audit import AuditRecord
 from chassis.database import Database
 from user_svc.domain.audit_event import GENESIS, AuditEvent, Head
-from user_svc.interfaces.audit_log import AuditFilter
+from user_svc.interfaces.audit_log import AuditFilter, ChainBroken
 from user_svc.repositories.tables import audit_events as table
 from user_svc.repositories.tables import audit_heads as heads
 
@@ -50,7 +51,10 @@ class PostgresAuditLog:
         return set((await self._session.execute(query)).scalars())
 
     async def append(self, events: Sequence[AuditEvent]) -> None:
-        await self._session.execute(sa.insert(table), [_row(event) for event in events])
+        try:
+            await self._session.execute(sa.insert(table), [_row(event) for event in events])
+        except IntegrityError as error:
+            raise ChainBroken from error
         last = events[-1]
         await self._session.execute(
             heads.update().where(heads.c.organization_id == self._organization_id).values(seq=last.seq, hash=last.hash)

@@ -1,5 +1,6 @@
 """The audit log of user_svc's own calls: what is recorded, and what happens to who tampers with it."""
 
+import asyncio
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -225,6 +226,26 @@ async def test_a_cut_end_shows_a_gap_once_the_log_goes_on(world: World, admin: C
     await until_recorded(world)
     found = await _verify(admin)
     assert (found.broken.seq, found.head_seq) == (events[-1].seq, events[-1].seq + 1)
+
+
+async def test_a_log_that_cannot_go_on_holds_up_nobody_else_s(world: World, admin: Client, first_admin: Client) -> None:
+    await _log_of_five(world, admin)
+    _as_superuser(world, admin, ["UPDATE audit_heads SET seq = 2 WHERE {}"])
+    await admin.create_user()
+    made = await first_admin.create_organization()
+    request = audit_service_pb2.ListAuditEventsRequest(resource=made.id)
+    for _ in range(50):
+        if (await first_admin.audit.ListAuditEvents(request, metadata=first_admin.metadata)).audit_events:
+            break
+        await asyncio.sleep(0.2)
+    else:
+        raise AssertionError("another organization's record does not arrive")
+    assert (await _verify(admin)).HasField("broken")
+    _as_superuser(
+        world, admin, ["UPDATE audit_heads SET seq = (SELECT max(seq) FROM audit_events e WHERE e.{0}) WHERE {0}"]
+    )
+    with psycopg.connect(world.database.superuser_url, autocommit=True) as connection:
+        connection.execute("DELETE FROM audit_outbox")
 
 
 async def test_without_its_head_the_log_goes_on_and_verifies(world: World, admin: Client) -> None:
