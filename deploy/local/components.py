@@ -59,7 +59,6 @@ class Catalogue:
         wanted = set(only or catalogue) - (set() if self._with_model else {"local_model"})
         if wanted & set(SERVICES):
             wanted.add("postgres")
-        if "agent_svc" in wanted:
             wanted.add("nats")
         return [make() for name, make in catalogue.items() if name in wanted]
 
@@ -92,7 +91,7 @@ class Catalogue:
             command=(sys.executable, "-m", service),
             address=address,
             env=self._hearth(service),
-            needs=("postgres", "nats") if service == "agent_svc" else ("postgres",),
+            needs=("postgres", "nats"),
             prepare=self._migration(service),
             ready=grpc_serving(address),
             tier=_TIERS[service],
@@ -110,6 +109,7 @@ class Catalogue:
         if name in DATABASES:
             environment["HEARTH_DATABASE_URL"] = self._postgres.url(name, DATABASES[name])
             environment["HEARTH_MASTER_KEY_FILE"] = str(self._credentials.master_key)
+            environment["HEARTH_NATS_URL"] = nats.url(self._credentials, name, self._addresses["nats"])
         if name in SERVICES_WITH_KEYS:
             environment["HEARTH_SERVICE_KEY_FILE"] = str(self._credentials.service_key(name))
         return environment | self._special(name)
@@ -130,7 +130,6 @@ class Catalogue:
             return {
                 **{key: self._environment[key] for key in _AGENT_ONLY if self._environment.get(key)},
                 "HEARTH_LOCAL_MODEL_URL": model,
-                "HEARTH_NATS_URL": nats.url(self._credentials, "agent_svc", self._addresses["nats"]),
             }
         return {}
 

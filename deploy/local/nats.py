@@ -1,14 +1,48 @@
 """NATS with JetStream: loopback, a user per service, files in the state folder."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.component import Component, http_ok
 from deploy.local.credentials import Credentials
 from deploy.local.home import Home, write_private
 
-# User → subjects that it may publish and subscribe to.
-USERS = {"agent_svc": ("hearth.>", "$JS.API.>", "$JS.ACK.>", "_INBOX.>")}
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """What a service may publish, and what it may subscribe to besides its own inboxes, `_INBOX.<user>.>`."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+
+def _stream(name: str, consumer: str) -> tuple[str, ...]:
+    """What it takes to make a stream with one consumer, and to read it."""
+    return (
+        *(f"$JS.API.STREAM.{verb}.{name}" for verb in ("INFO", "CREATE")),
+        *(f"$JS.API.CONSUMER.{verb}.{name}.{consumer}" for verb in ("INFO", "CREATE", "DURABLE.CREATE", "MSG.NEXT")),
+        f"$JS.ACK.{name}.>",
+    )
+
+
+def _audited(service: str) -> User:
+    """A service whose audit records go to user_svc."""
+    return User(publish=(f"hearth.audit.{service}",), subscribe=(f"hearth.audited.{service}",))
+
+
+_RUNS = ("hearth.ev.>", "hearth.worker.>", "hearth.run.>", "_INBOX.agent_svc.>")
+
+USERS = {
+    "agent_svc": User(
+        publish=(*_audited("agent_svc").publish, *_RUNS, *_stream("HEARTH_RUNS", "workers")),
+        subscribe=(*_audited("agent_svc").subscribe, "hearth.ev.>", "hearth.worker.>"),
+    ),
+    "tool_svc": _audited("tool_svc"),
+    "memory_svc": _audited("memory_svc"),
+    # Alone reads what the others send.
+    "user_svc": User(publish=("hearth.audited.*", *_stream("HEARTH_AUDIT", "chain")), subscribe=()),
+}
 
 _CONFIGURATION = """\
 listen: "127.0.0.1:{port}"
@@ -56,8 +90,11 @@ def url(credentials: Credentials, user: str, address: str) -> str:
 
 
 def _user(name: str, password: str) -> str:
-    subjects = ", ".join(f'"{subject}"' for subject in USERS[name])
-    return (
-        f'    {{ user: {name}, password: "{password}", '
-        f"permissions: {{ publish: [{subjects}], subscribe: [{subjects}] }} }}"
-    )
+    user = USERS[name]
+    subscribe = (f"_INBOX.{name}.>", *user.subscribe)
+    permissions = f"publish: [{_quoted(user.publish)}], subscribe: [{_quoted(subscribe)}]"
+    return f'    {{ user: {name}, password: "{password}", permissions: {{ {permissions} }} }}'
+
+
+def _quoted(subjects: tuple[str, ...]) -> str:
+    return ", ".join(f'"{subject}"' for subject in subjects)

@@ -49,9 +49,12 @@ from agent_svc.servicers.usage_servicer import UsageServicer
 from agent_svc.servicers.watch_stream import TokenCheck
 from agent_svc.settings import AgentSettings
 from chassis import ids
+from chassis.audit.stream import AuditStream
+from chassis.audit.trail import AuditTrail
 from chassis.channels import open_channel
 from chassis.database import Database
 from chassis.limits import Limits, NoLimits
+from chassis.nats_connection import NatsConnection
 from chassis.pagination import PageTokens
 from chassis.purge import Purger
 from chassis.revocations import NothingRevoked, Revocations
@@ -202,7 +205,8 @@ async def build(settings: AgentSettings) -> Assembly:
         settings.database_url.get_secret_value(), application_name="agent_svc runs", size=settings.log_pool_size
     )
     worker_id = ids.new().hex
-    bus = NatsBus(settings.nats_url.get_secret_value(), f"agent_svc {worker_id}")
+    connection = NatsConnection(settings.nats_url.get_secret_value(), f"agent_svc {worker_id}")
+    bus = NatsBus(connection)
     memory_channel = open_channel(settings.memory_svc_address)
     tool_channel = open_channel(settings.tool_svc_address)
     execution_channel = open_channel(settings.tool_svc_address, retry=False)
@@ -233,6 +237,7 @@ async def build(settings: AgentSettings) -> Assembly:
     return Assembly(
         servicers=services(core, models, trusted.verifier.verify, trusted.revocations, pages),
         verifier=trusted.verifier,
+        audit=AuditTrail(database, AuditStream(connection, "agent_svc")),
         background=[
             trusted.revocations,
             trusted.limits,

@@ -1,9 +1,15 @@
 """What travels with a call besides its identity: request id, trace, deadline."""
 
+from __future__ import annotations
+
 import secrets
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chassis.audit.record import PendingRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +20,8 @@ class Call:
     request_id: str
     traceparent: str
     deadline: float | None = None
+    # What the call is yet to leave in the audit log, None for calls that only read.
+    record: PendingRecord | None = None
 
     def remaining_s(self) -> float | None:
         """Seconds until the deadline, not below 0; None without one."""

@@ -1,7 +1,7 @@
 """The edge of a server: what surrounds every handler, in one fixed order.
 
-errors → request id and trace → authentication, access and rate → schema → handler under a deadline; a stream, in either direction,
-under its credential: it ends when that is revoked or expires.
+errors → request id and trace → authentication, access and rate → schema → audit record → handler under a deadline; a stream,
+in either direction, under its credential: it ends when that is revoked or expires.
 
 Handlers are wrapped once, when they are registered, instead of by interceptors at each call: what the descriptors say
 is looked up then, and a call costs a few function calls.
@@ -18,11 +18,13 @@ from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from chassis import validation
+from chassis.audit import PendingRecord
+from chassis.audit.trail import AuditTrail
 from chassis.auth import TokenVerifier, bearer
-from chassis.callcontext import Call, new_request_id, set_call
+from chassis.callcontext import Call, current_call, new_request_id, set_call
 from chassis.errors import DeadlineExceeded, DomainError, Internal, InvalidArgument, not_implemented
 from chassis.idempotency import Replayed
 from chassis.identity import Access, Identity, current_or_none, role_insufficient, set_current
@@ -41,11 +43,12 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class Edge:
-    """Wraps the handlers of one server. Without a verifier only anonymous methods can be called."""
+    """Wraps the handlers of one server. Without a verifier only anonymous methods can be called; without a trail nothing is recorded."""
 
-    def __init__(self, verifier: TokenVerifier | None, limits: Limits) -> None:
+    def __init__(self, verifier: TokenVerifier | None, limits: Limits, trail: AuditTrail | None = None) -> None:
         self._verifier = verifier
         self._rates = RateLimiter(limits)
+        self._trail = trail
         self._revocations = NothingRevoked() if verifier is None else verifier.revocations
 
     def wrap(self, method: Method, handler: Any) -> "grpc.RpcMethodHandler[Any, Any]":
@@ -76,21 +79,24 @@ class Edge:
         # A client that uploads takes the time that it takes.
         default_s = None if method.streams_requests else UNARY_DEADLINE_S
 
+        async def answer(request: Any, context: Context, limit_s: float | None) -> Any:
+            if method.streams_requests:
+                async with holding(current_or_none(), self._revocations):
+                    return await call(request, context)
+            if limit_s is None:
+                return await call(request, context)
+            return await _limited(call(request, context), limit_s)
+
         async def handle(raw: Any, context: Context) -> Any:
             request: Any = None
             try:
                 limit_s = await self._enter(method, context, default_s)
                 request = take(from_string, raw)
-                if method.streams_requests:
-                    async with holding(current_or_none(), self._revocations):
-                        return await call(request, context)
-                if limit_s is None:
-                    return await call(request, context)
-                return await _limited(call(request, context), limit_s)
+                return await self._recorded(request, lambda: answer(request, context, limit_s))
             except Replayed as replayed:
                 return replayed.response
             except Exception as error:
-                await _abort(context, method, error, request)
+                await self._abort(context, method, error, _given(request, from_string, raw))
 
         return handle
 
@@ -99,23 +105,40 @@ class Edge:
         take = _parse_each if method.streams_requests else _parse_one
         yields = inspect.isasyncgenfunction(call)
 
+        async def answer(request: Any, context: Context) -> None:
+            async with holding(current_or_none(), self._revocations):
+                if not yields:
+                    await call(request, context)
+                    return
+                # Written here rather than yielded to gRPC, so that a cancelled stream closes the handler at once.
+                async with aclosing(call(request, context)) as responses:
+                    async for response in responses:
+                        await context.write(response)
+
         async def handle(raw: Any, context: Context) -> None:
             request: Any = None
             try:
                 await self._enter(method, context, None)
                 request = take(from_string, raw)
-                async with holding(current_or_none(), self._revocations):
-                    if not yields:
-                        await call(request, context)
-                        return
-                    # Written here rather than yielded to gRPC, so that a cancelled stream closes the handler at once.
-                    async with aclosing(call(request, context)) as responses:
-                        async for response in responses:
-                            await context.write(response)
+                await self._recorded(request, lambda: answer(request, context))
             except Exception as error:
-                await _abort(context, method, error, request)
+                await self._abort(context, method, error, _given(request, from_string, raw))
 
         return handle
+
+    async def _recorded(self, request: object, answer: Callable[[], Awaitable[Any]]) -> Any:
+        """The answer of a call, with its record kept before it is given."""
+        pending = _pending()
+        if pending is None or self._trail is None:
+            return await answer()
+        if isinstance(request, Message):
+            pending.request = request
+        if pending.ahead:
+            async with self._trail.around(pending):
+                return await answer()
+        pending.answer = response = await answer()
+        await self._trail.done(pending)
+        return response
 
     async def _enter(self, method: Method, context: Context, default_s: float | None) -> float | None:
         """Sets the call and its identity. Returns the seconds to enforce here; gRPC enforces a deadline of the client's."""
@@ -134,21 +157,41 @@ class Edge:
         limit_s = default_s if given_s is None else None
         remaining_s = limit_s if given_s is None else given_s
         deadline = None if remaining_s is None else time.monotonic() + remaining_s
-        set_call(Call(method.path, request_id, traceparent, deadline))
-        set_current(await self._identify(method, authorization))
+        pending = None if self._trail is None else self._trail.begin(method.audit, method.path, request_id)
+        set_call(Call(method.path, request_id, traceparent, deadline, pending))
+        set_current(await self._identify(method, authorization, pending))
         return limit_s
 
-    async def _identify(self, method: Method, authorization: str | bytes | None) -> Identity | None:
+    async def _identify(
+        self, method: Method, authorization: str | bytes | None, pending: PendingRecord | None
+    ) -> Identity | None:
         if method.access is Access.ANONYMOUS:
             return None
         token = bearer(authorization)
         if self._verifier is None:
             raise Internal("this server verifies no tokens", reason="INTERNAL")
         identity = await self._verifier.verify(token)
+        if pending is not None:
+            pending.identify(identity)
         if not method.access.admits(identity.role):
             raise role_insufficient(method.access.name)
         self._rates.admit(identity)
         return identity
+
+    async def _abort(self, context: Context, method: Method, error: Exception, request: object) -> None:
+        """Ends the call with the wire form of an error. Always raises."""
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        answer = _explain(error, request)
+        if isinstance(answer, Internal) and answer is not error:
+            _log.error("call failed", exc_info=error, extra={"error_id": answer.metadata["error_id"]})
+        else:
+            _log.info("call refused", extra={"code": answer.code, "reason": answer.reason, "detail": answer.message})
+        pending = _pending()
+        if pending is not None and self._trail is not None:
+            pending.request = pending.request or request
+            await self._trail.refused(pending, answer.code)
+        await context.abort(*to_wire(answer))
 
 
 class Registrar:
@@ -178,8 +221,27 @@ def _parse_one(from_string: Any, raw: bytes) -> Message:
 
 
 async def _parse_each(from_string: Any, raw: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+    pending = _pending()
     async for one in raw:
-        yield _parse_one(from_string, one)
+        message = _parse_one(from_string, one)
+        if pending is not None and pending.request is None:
+            pending.request = message
+        yield message
+
+
+def _pending() -> PendingRecord | None:
+    call = current_call()
+    return None if call is None else call.record
+
+
+def _given(request: object, from_string: Any, raw: object) -> object:
+    """The request of a refused call: also one that was refused before it was looked at, if it can be read."""
+    if request is not None or not isinstance(raw, bytes) or _pending() is None:
+        return request
+    try:
+        return from_string(raw)
+    except DecodeError:
+        return None
 
 
 def _time_remaining(context: Any) -> float | None:
@@ -210,18 +272,6 @@ def _is_generated(behavior: Any) -> bool:
 def _serializer(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
     """Lets a stored answer pass as the bytes that it is."""
     return lambda response: response if isinstance(response, bytes) else serialize(response)
-
-
-async def _abort(context: Context, method: Method, error: Exception, request: object) -> None:
-    """Ends the call with the wire form of an error. Always raises."""
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
-    answer = _explain(error, request)
-    if isinstance(answer, Internal) and answer is not error:
-        _log.error("call failed", exc_info=error, extra={"error_id": answer.metadata["error_id"]})
-    else:
-        _log.info("call refused", extra={"code": answer.code, "reason": answer.reason, "detail": answer.message})
-    await context.abort(*to_wire(answer))
 
 
 def _explain(error: Exception, request: object) -> DomainError:

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis import audit
 from chassis.errors import InvalidArgument
 from chassis.migrations import Operations, enable_row_level_security
 from chassis.once import Once, RequestKey
@@ -57,6 +58,7 @@ class Slot:
     def save(self, response: bytes) -> None:
         """Keeps the answer, serialized, with the effect."""
         self.response = response
+        audit.answered(response)
 
 
 def request_key(message: Message, method: str = "") -> RequestKey | None:

@@ -82,7 +82,8 @@ class Purger:
     ) -> None:
         self._source = source
         self._database = database
-        self._kept = frozenset(kept)
+        # Records of what was done outlive whom it was done to.
+        self._kept = frozenset((*kept, "audit_outbox"))
         self._others = dict(others or {})
         self._interval_s = interval_s
         self._task: asyncio.Task[None] | None = None

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import ValidationError
 
 from chassis import logs
+from chassis.audit.trail import AuditTrail
 from chassis.auth import TokenVerifier
 from chassis.channels import MAX_MESSAGE_BYTES
 from chassis.edge import Edge, Registrar
@@ -52,6 +53,8 @@ class Assembly:
     background: Sequence[Background] = ()
     closers: Sequence[Callable[[], Awaitable[None]]] = field(default=())
     limits: Limits = field(default_factory=NoLimits)
+    # Where the records of calls go. None leaves none: for servers without a database.
+    audit: AuditTrail | None = None
 
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -172,8 +175,8 @@ class Server:
         self._register()
 
     def _register(self) -> None:
-        """Raises UndeclaredAccess for methods that nobody decided on."""
-        edge = Edge(self._assembly.verifier, self._assembly.limits)
+        """Raises UndeclaredAccess or UndeclaredAudit for methods that nobody decided on."""
+        edge = Edge(self._assembly.verifier, self._assembly.limits, self._assembly.audit)
         for add, servicer, service in self._assembly.servicers:
             add(servicer, Registrar(self._server, edge, service, methods_of(service)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -183,6 +186,8 @@ class Server:
 
     async def start(self) -> int:
         """Starts background work, then listens; returns the port. Raises RuntimeError when it cannot be bound."""
+        if self._assembly.audit is not None:
+            await self._assembly.audit.start()
         for work in self._assembly.background:
             await work.start()
             self._started.append(work)
@@ -198,6 +203,8 @@ class Server:
         for work in reversed(self._started):
             await _quietly(work.stop())
         await self._server.stop(self._settings.shutdown_grace_s)
+        if self._assembly.audit is not None:
+            await _quietly(self._assembly.audit.stop())
         for close in reversed(self._assembly.closers):
             await _quietly(close())
 

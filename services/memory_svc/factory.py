@@ -3,8 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from chassis.audit.stream import AuditStream
+from chassis.audit.trail import AuditTrail
 from chassis.channels import open_channel
 from chassis.database import Database
+from chassis.nats_connection import NatsConnection
 from chassis.pagination import PageTokens
 from chassis.purge import Purger
 from chassis.server import Assembly
@@ -50,6 +53,7 @@ async def build(settings: MemorySettings) -> Assembly:
         application_name="memory_svc",
         pool_size=settings.database_pool_size,
     )
+    nats = NatsConnection(settings.nats_url.get_secret_value(), "memory_svc")
     work = SqlUnitOfWork(database)
     embedder = CachedEmbedder(
         MiniLmModel,
@@ -72,11 +76,13 @@ async def build(settings: MemorySettings) -> Assembly:
     archival = ArchivalMemoryServicer(passages, pages)
     purger = Purger(trusted.purges, database, others={"vectors": index.delete_organization})
     contexts = ContextServicer(ContextManager(work, SqlAgentMemorySummaries(database), searcher))
+    await nats.open()
     return Assembly(
         servicers=_registrations(blocks, archival, recall, contexts, UsageServicer(passages)),
         verifier=trusted.verifier,
+        audit=AuditTrail(database, AuditStream(nats, "memory_svc")),
         background=[trusted.revocations, trusted.limits, applier, purger],
-        closers=[database.close, users.close, embedder.stop, index.close],
+        closers=[database.close, nats.close, users.close, embedder.stop, index.close],
         limits=trusted.limits,
     )
 

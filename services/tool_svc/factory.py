@@ -1,7 +1,10 @@
 """Puts tool_svc together. The only file that knows every class."""
 
+from chassis.audit.stream import AuditStream
+from chassis.audit.trail import AuditTrail
 from chassis.channels import open_channel
 from chassis.database import Database
+from chassis.nats_connection import NatsConnection
 from chassis.pagination import PageTokens
 from chassis.purge import Purger
 from chassis.server import Assembly
@@ -37,10 +40,12 @@ async def build(settings: ToolServiceSettings) -> Assembly:
         application_name="tool_svc",
         pool_size=settings.database_pool_size,
     )
+    nats = NatsConnection(settings.nats_url.get_secret_value(), "tool_svc")
     work = PostgresUnitOfWork(database)
     tools = ToolServicer(ToolManager(work), pages)
     executing = ExecutionManager(work, sandbox, settings.ceiling(), trusted.limits)
     executions = ToolExecutionServicer(executing)
+    await nats.open()
     return Assembly(
         servicers=[
             (add_ToolServiceServicer_to_server, tools, "hearth.tool.v1.ToolService"),
@@ -50,8 +55,9 @@ async def build(settings: ToolServiceSettings) -> Assembly:
             (add_UsageServiceServicer_to_server, UsageServicer(executing), "hearth.tool.internal.v1.UsageService"),
         ],
         verifier=trusted.verifier,
+        audit=AuditTrail(database, AuditStream(nats, "tool_svc")),
         background=[trusted.revocations, trusted.limits, Purger(trusted.purges, database)],
         # Not background work: the sandbox ends after the calls that still run in it.
-        closers=[database.close, users.close, sandbox.stop],
+        closers=[database.close, nats.close, users.close, sandbox.stop],
         limits=trusted.limits,
     )

@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 
+from chassis.audit.trail import AuditTrail
 from chassis.auth import TokenVerifier
 from chassis.channels import open_channel
 from chassis.database import Database
+from chassis.nats_connection import NatsConnection
 from chassis.pagination import PageTokens
 from chassis.purge import Purger
 from chassis.server import Assembly
@@ -16,12 +18,15 @@ from hearth.user.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_se
 from hearth.user.v1.organization_service_pb2_grpc import add_OrganizationServiceServicer_to_server
 from hearth.user.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 from hearth.user.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
+from user_svc.adapters.audit_feed import AuditFeed
+from user_svc.adapters.audit_road import LocalRoad
 from user_svc.adapters.keys import Ed25519Forge, JwtSigner
 from user_svc.adapters.local_jwks import LocalJwks
 from user_svc.adapters.local_limits import LocalPurges, local_limits
 from user_svc.adapters.local_revocations import NoticeToList, local_list
 from user_svc.clients.usage_client import OwnIdentity, UsageClient
 from user_svc.managers.api_key_manager import ApiKeyManager
+from user_svc.managers.audit_manager import AuditManager
 from user_svc.managers.bootstrap_manager import BootstrapManager
 from user_svc.managers.limit_manager import LimitManager
 from user_svc.managers.organization_manager import OrganizationManager
@@ -30,6 +35,7 @@ from user_svc.managers.revocation_manager import RevocationManager
 from user_svc.managers.signing_key_manager import SigningKeyManager
 from user_svc.managers.token_manager import TokenManager
 from user_svc.managers.user_manager import UserManager
+from user_svc.repositories.audit_log import PostgresAuditLogs
 from user_svc.repositories.directory import PostgresDirectory
 from user_svc.repositories.unit_of_work import PostgresUnitOfWork
 from user_svc.servicers.api_key_servicer import ApiKeyServicer
@@ -78,13 +84,16 @@ async def build(settings: UserSettings) -> Assembly:
     api_keys = ApiKeyServicer(ApiKeyManager(work, notice), pages)
     issuing = TokenManager(PostgresDirectory(database), keys, signer, settings.service_keys(), revocations)
     tokens = TokenServicer(issuing, keys)
+    audit = AuditManager(PostgresAuditLogs(database))
+    nats = NatsConnection(settings.nats_url.get_secret_value(), "user_svc")
+    await nats.open()
     return Assembly(
         servicers=[
             (add_OrganizationServiceServicer_to_server, organizations, "hearth.user.v1.OrganizationService"),
             (add_UserServiceServicer_to_server, users, "hearth.user.v1.UserService"),
             (add_ApiKeyServiceServicer_to_server, api_keys, "hearth.user.v1.ApiKeyService"),
             (add_TokenServiceServicer_to_server, tokens, "hearth.user.v1.TokenService"),
-            (add_AuditServiceServicer_to_server, AuditServicer(), "hearth.user.v1.AuditService"),
+            (add_AuditServiceServicer_to_server, AuditServicer(audit, pages), "hearth.user.v1.AuditService"),
             (
                 add_RevocationServiceServicer_to_server,
                 RevocationServicer(revoking),
@@ -94,7 +103,13 @@ async def build(settings: UserSettings) -> Assembly:
             (add_PurgeServiceServicer_to_server, PurgeServicer(purging), "hearth.user.internal.v1.PurgeService"),
         ],
         verifier=TokenVerifier(LocalJwks(keys), settings.jwt_issuer, settings.jwt_audience, revocations=revocations),
-        background=[revocations, limits, Purger(LocalPurges(purging), database, kept=("organizations",))],
-        closers=[database.close, *(channel.close for channel in channels.values())],
+        audit=AuditTrail(database, LocalRoad(audit)),
+        background=[
+            revocations,
+            limits,
+            AuditFeed(nats, audit),
+            Purger(LocalPurges(purging), database, kept=("organizations", "audit_events", "audit_heads")),
+        ],
+        closers=[database.close, nats.close, *(channel.close for channel in channels.values())],
         limits=limits,
     )

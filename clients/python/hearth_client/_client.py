@@ -11,6 +11,7 @@ from hearth_client._settings import discover
 if TYPE_CHECKING:
     from hearth_client._connection import Connection
     from hearth_client._faces.agents import Agents
+    from hearth_client._faces.audit import Audit
     from hearth_client._faces.blocks import Blocks
     from hearth_client._faces.conversations import Conversations
     from hearth_client._faces.directory import ApiKeys, Organizations, Tokens, Users
@@ -141,6 +142,13 @@ class AsyncHearth:
         from hearth_client._faces.directory import Tokens
 
         return Tokens(self._connection)
+
+    @functools.cached_property
+    def audit(self) -> Audit:
+        """The audit log."""
+        from hearth_client._faces.audit import Audit
+
+        return Audit(self._connection)
 
     @functools.cached_property
     def models(self) -> Models:

@@ -12,6 +12,7 @@ from hearth_client._settings import discover
 if TYPE_CHECKING:
     from hearth_client._blocking import LoopThread
     from hearth_client._faces.agents import BlockingAgents
+    from hearth_client._faces.audit import BlockingAudit
     from hearth_client._faces.blocks import BlockingBlocks
     from hearth_client._faces.conversations import BlockingConversations
     from hearth_client._faces.directory import BlockingApiKeys, BlockingOrganizations, BlockingTokens, BlockingUsers
@@ -137,6 +138,13 @@ class Hearth:
         from hearth_client._faces.directory import BlockingTokens
 
         return BlockingTokens(self._client.tokens, self._thread)
+
+    @functools.cached_property
+    def audit(self) -> BlockingAudit:
+        """The audit log."""
+        from hearth_client._faces.audit import BlockingAudit
+
+        return BlockingAudit(self._client.audit, self._thread)
 
     @functools.cached_property
     def models(self) -> BlockingModels:

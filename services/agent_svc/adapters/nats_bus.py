@@ -8,16 +8,13 @@ Subjects, all internal to agent_svc:
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
 from uuid import UUID
 
 import msgspec
 import nats
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
@@ -25,11 +22,10 @@ from agent_svc.adapters.nats_dispatch import DispatchQueue
 from agent_svc.domain.frame import CheckpointFrame, DeltaFrame, EventFrame, Frame, SnapshotFrame
 from agent_svc.domain.log import Dispatch
 from agent_svc.interfaces.event_bus import DeliverFrames, DispatchConsumer, RunOwner
-from chassis.tasks import end_task
+from chassis.nats_connection import NatsConnection
 
 _log = logging.getLogger(__name__)
 
-_RETRY_S = 0.5
 _ANSWER_S = 1.0
 # NATS takes 1 MiB at most; what is larger is announced and read from the table.
 _MAX_BYTES = 900_000
@@ -45,17 +41,16 @@ _decode_snapshot = msgspec.msgpack.Decoder(SnapshotFrame | None).decode
 
 
 class NatsBus:
-    """Implements interfaces.event_bus.EventBus. Connects in the background and again for ever."""
+    """Implements interfaces.event_bus.EventBus."""
 
-    def __init__(self, url: str, name: str) -> None:
-        self._url = url
-        self._name = name
-        self._nats = Client()
+    def __init__(self, connection: NatsConnection) -> None:
+        self._connection = connection
+        self._nats = connection.client
         self._queue = DispatchQueue(self._nats)
         self._callbacks: list[Callable[[], None]] = []
-        self._connecting: asyncio.Task[None] | None = None
         self._owner: tuple[str, RunOwner] | None = None
-        self._closed = False
+        self._serving = False
+        connection.on_connect(self._on_connect)
 
     @property
     def connected(self) -> bool:
@@ -63,47 +58,14 @@ class NatsBus:
 
     async def open(self) -> None:
         """Begins to connect and waits for it a moment; a NATS that is down is no error."""
-        self._connecting = asyncio.create_task(self._connect())
-        await asyncio.wait({self._connecting}, timeout=3.0)
+        await self._connection.open()
 
     async def close(self) -> None:
-        self._closed = True
-        await end_task(self._connecting)
-        if self._nats.is_connected:
-            await self._nats.flush(timeout=1)
-        await self._nats.close()
+        await self._connection.close()
 
-    async def _connect(self) -> None:
-        while not self._closed:
-            try:
-                await self._nats.connect(
-                    self._url,
-                    name=self._name,
-                    no_echo=True,
-                    allow_reconnect=True,
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=1,
-                    connect_timeout=2,
-                    error_cb=_on_error,
-                    disconnected_cb=_on_disconnect,
-                    reconnected_cb=self._on_reconnect,
-                )
-            except (OSError, nats.errors.Error, TimeoutError) as error:
-                _log.warning("NATS does not answer", extra={"error": type(error).__name__})
-                await asyncio.sleep(_RETRY_S)
-            else:
-                await self._ready()
-                return
-
-    async def _ready(self) -> None:
+    async def _on_connect(self) -> None:
         if self._owner is not None:
             await self._subscribe_owner(*self._owner)
-        self._queue.connected()
-        for callback in self._callbacks:
-            callback()
-
-    async def _on_reconnect(self) -> None:
-        _log.info("NATS is back")
         self._queue.connected()
         for callback in self._callbacks:
             callback()
@@ -152,6 +114,11 @@ class NatsBus:
             await self._subscribe_owner(worker, owner)
 
     async def _subscribe_owner(self, worker: str, owner: RunOwner) -> None:
+        """Once: the client subscribes again by itself at each new connection."""
+        if self._serving:
+            return
+        self._serving = True
+
         async def on_message(message: Msg) -> None:
             question, run_id = _decode_question(message.data)
             if question == _STOP:
@@ -203,11 +170,3 @@ class _FrameSubscription:
             await subscription.unsubscribe()
         except (nats.errors.Error, OSError):
             _log.debug("unsubscribing failed", exc_info=True)
-
-
-async def _on_error(error: Exception) -> None:
-    _log.debug("NATS: %s", type(error).__name__)
-
-
-async def _on_disconnect(*_: Any) -> None:
-    _log.warning("NATS is gone; conversations go on by polling")

@@ -98,7 +98,7 @@ class DispatchQueue:
 
     async def _ensure(self) -> None:
         if self._subscription is None:
-            self._inbox = f"_INBOX.hearth.{uuid.uuid4().hex}"
+            self._inbox = self._nats.new_inbox()
             self._subscription = await self._nats.subscribe(self._inbox, cb=self._on_message)
         stream = self._nats.jetstream(timeout=3)
         config = StreamConfig(

@@ -31,7 +31,7 @@ from agent_svc.managers.caches import DefaultConversations
 from agent_svc.managers.hub import Hub
 from agent_svc.managers.lease import GIVE_UP_AFTER_S
 from agent_svc.managers.live_runs import LiveRuns
-from chassis import ids
+from chassis import audit, ids
 from chassis.errors import FailedPrecondition, InvalidArgument, NotFound, invalid_field
 from chassis.identity import Identity, Role
 from chassis.limits import Limits
@@ -100,7 +100,9 @@ class RunManager:
         try:
             run = await self._log.start(new)
         except RequestIdTaken as taken:
-            return _first_answer(taken, body_hash)
+            first = _first_answer(taken, body_hash)
+            audit.nothing_new()
+            return first
         except NotFound:
             if target.agent_id is None:
                 raise
@@ -150,7 +152,8 @@ class RunManager:
     async def _interrupt(self, caller: Identity, conversation_id: UUID) -> None:
         for run_id in await self._log.open_runs(caller.organization_id, conversation_id):
             try:
-                await self.cancel(caller, run_id)
+                with audit.aside():
+                    await self.cancel(caller, run_id)
             except FailedPrecondition:
                 _log.debug("the run ended before it could be interrupted")
 

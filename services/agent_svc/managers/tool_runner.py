@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from agent_svc.managers.patience import Patience
 from agent_svc.managers.progress import Progress
 from agent_svc.managers.run_writer import RunWriter
 from chassis import ids
+from chassis.callcontext import Call, set_call
 from chassis.errors import DomainError, Unavailable
 from chassis.tasks import end_task
 
@@ -29,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 # The longest that a tool may be set to run, and some more for the way there and back.
 TOOL_TIMEOUT_S = 660.0
+_CALL_ID = re.compile(r"[\x21-\x7e]{1,96}")
 
 
 class ToolRunner:
@@ -65,6 +68,8 @@ class ToolRunner:
 
     async def _one(self, progress: Progress, message: Message, pending: PendingCall) -> None:
         begun = time.monotonic()
+        # Of this task alone: what the call leaves in other services' audit logs names the run.
+        set_call(Call("", _request_id(progress, pending.call), ""))
         if pending.fate is CallFate.REPORT_UNKNOWN:
             result = UNKNOWN_OUTCOME
         else:
@@ -117,6 +122,12 @@ class ToolRunner:
             events.append(MemoryUpdated(result.memory_ids, call.id, result.block_label))
         ends = (LedgerEnd(call.id, result.outcome, duration_ms),)
         await self._writer.write(progress.turn, progress.history, events, ledger_ends=ends)
+
+
+def _request_id(progress: Progress, call: ToolCall) -> str:
+    """The run's id, and the call's if that can be sent as metadata: models make them up."""
+    run_id = ids.encode("run", progress.turn.run.id)
+    return f"{run_id}/{call.id}" if _CALL_ID.fullmatch(call.id) else run_id
 
 
 def _begin(

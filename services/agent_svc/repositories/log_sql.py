@@ -14,9 +14,16 @@ LEASE_S = 6
 PUT_OFF_S = 4
 MAX_HISTORY_MESSAGES = 600
 
+# The call's record in the audit log, in the same statement as its effect; for a call that leaves none `audit_id` is NULL.
+_AUDIT = """audit AS (
+    INSERT INTO audit_outbox (id, organization_id, actor, on_behalf_of, action, resource, outcome, request_id, create_time)
+    SELECT %(audit_id)s, %(organization)s, %(audit_actor)s, %(audit_on_behalf_of)s, %(audit_action)s, %(audit_resource)s,
+        'OK', %(audit_request)s, %(now)s FROM conv WHERE %(audit_id)s IS NOT NULL
+)"""
+
 START = Prepared(
     "start",
-    """
+    f"""
 WITH conv AS (
     UPDATE conversations SET head_seq = head_seq + 2, message_seq = head_seq + 2, open_runs = open_runs + 1,
         update_time = %(now)s
@@ -49,7 +56,7 @@ WITH conv AS (
     WHERE place = 0 OR who <> '' ORDER BY place
     ON CONFLICT (organization_id, user_subject)
     DO UPDATE SET open_runs = run_counts.open_runs + 1, ceiling = EXCLUDED.ceiling
-)
+), {_AUDIT}
 SELECT head_seq, agent_id FROM conv
 """,
 )
@@ -232,7 +239,7 @@ WITH before AS (
     WHERE tool_calls.run_id = run.id AND tool_calls.outcome = 0
 ), dispatch AS (
     UPDATE dispatches SET due_time = now() FROM conv WHERE conversation_id = %(conversation)s
-), {COUNT_OUT}
+), {COUNT_OUT}, {_AUDIT}
 SELECT {_RUN_COLUMNS_OF_RUN}, conv.head_seq, conv.lease_epoch, conv.open_runs,
     CASE WHEN before.active_run_seq = run.run_seq THEN before.lease_owner END
 FROM run, conv, before

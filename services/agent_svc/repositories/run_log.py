@@ -28,10 +28,11 @@ from agent_svc.domain.log import (
 from agent_svc.domain.run import CONCURRENT_RUNS, USER_CONCURRENT_RUNS, Run, RunState
 from agent_svc.interfaces.run_log import CancelEvent
 from agent_svc.repositories import log_sql as sql
+from agent_svc.repositories.audit_values import audit_values
 from agent_svc.repositories.commit_sql import commit_statement
 from agent_svc.repositories.log_pool import LogPool, Row
 from agent_svc.repositories.message_content import RUN_WIDTH, encode_content, message_from_row, run_from_row
-from chassis import ids
+from chassis import audit, ids
 from chassis.errors import FailedPrecondition
 from chassis.limits import quota_exceeded
 
@@ -47,7 +48,9 @@ class PostgresRunLog:
         self._pool = pool
 
     async def start(self, new: NewRun) -> Run:
-        values = _start_values(new)
+        audit.concerning(ids.encode("run", new.run_id))
+        pending = audit.owed()
+        values = _start_values(new) | audit_values(pending)
         try:
             rows = (await self._pool.tenant(new.organization_id, [sql.START], values))[0]
         except psycopg.errors.UniqueViolation:
@@ -57,6 +60,8 @@ class PostgresRunLog:
             raise await self._which_limit(new) from None
         if not rows:
             raise await self._why_refused(new, values)
+        if pending is not None:
+            pending.kept()
         head_seq, agent_id = rows[0]
         return Run(
             id=new.run_id,
@@ -148,6 +153,7 @@ class PostgresRunLog:
 
     async def cancel(self, organization_id: UUID, run_id: UUID, now: datetime, event: CancelEvent) -> CancelledRun:
         """Reads the run to encode its final usage, then compares and sets: a step written in between begins it again."""
+        pending = audit.owed()
         while True:
             (rows,) = await self._pool.tenant(organization_id, [sql.RUN], {"run": run_id})
             if not rows:
@@ -163,9 +169,11 @@ class PostgresRunLog:
                 "now": now,
                 "type": int(body.type),
                 "body": body.body,
-            }
+            } | audit_values(pending)
             _, done = await self._pool.tenant(organization_id, [sql.LOCK_OF_RUN, sql.CANCEL], values)
             if done:
+                if pending is not None:
+                    pending.kept()
                 return _cancelled(done[0], body.body)
 
     async def open_runs(self, organization_id: UUID, conversation_id: UUID) -> Sequence[UUID]:

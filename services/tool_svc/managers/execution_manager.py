@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from chassis import ids
+from chassis import audit, ids
 from chassis.errors import ResourceExhausted, Unavailable, invalid_field, not_found
 from chassis.identity import Identity
 from chassis.limits import Limits, quota_exceeded
@@ -85,6 +85,7 @@ class ExecutionManager:
         if "\0" in call.request_id:
             raise invalid_field("request_id", "must not hold NUL")
         tool = await self._load(caller, call)
+        audit.concerning(ids.encode("tool", tool.id))
         await asyncio.to_thread(json_schema.check_arguments, tool.content.parameters, call.arguments)
         sandbox_call = SandboxCall(
             call_id=str(ids.new()),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from chassis import ids
+from chassis import audit, ids
 from chassis.errors import DomainError
 from chassis.identity import Identity, Role, role_insufficient
 from user_svc.domain.api_key import ApiKey, ApiKeyDraft, hash_secret, new_api_key, new_secret
@@ -43,6 +43,7 @@ class ApiKeyManager:
             require_reach(caller, user.role)
             key = new_api_key(ids.new(), organization_id, user_id, draft, secret, datetime.now(UTC))
             await work.api_keys.add(key, hash_secret(secret))
+            audit.concerning(ids.encode("key", key.id))
         return key, secret
 
     async def page(

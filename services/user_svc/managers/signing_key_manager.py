@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from chassis import audit
 from chassis.errors import Unavailable
 from chassis.identity import Identity, Role
 from user_svc.domain.token import Rotation, SigningKey, retirement
@@ -55,6 +56,7 @@ class SigningKeyManager:
                 await work.signing_keys.retire(retired, retirement(newest.activate_time))
                 await work.signing_keys.add(newest)
                 await work.signing_keys.drop_retired(now)
+            audit.concerning(newest.key_id)
         self._read_at = float("-inf")
         return Rotation(newest.key_id, newest.activate_time, retirement(newest.activate_time))
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
-from chassis import ids
+from chassis import audit, ids
 from chassis.errors import Unauthenticated
 from chassis.identity import NO_ORGANIZATION, Identity, Role, role_insufficient
 from chassis.revocations import Revocations
@@ -69,6 +69,9 @@ class TokenManager:
         # Before looking: a token must not seem younger than the look that it rests on, or a revocation would miss it.
         now = datetime.now(UTC)
         holder = await self._directory.holder_of(digest)
+        if holder is not None:
+            audit.acting_as(holder.organization_id, ids.encode("user", holder.user_id))
+            audit.concerning(ids.encode("key", holder.key_id))
         if holder is None or not holder.may_work(now):
             raise _key_invalid()
         if on_behalf:

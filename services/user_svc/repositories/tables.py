@@ -85,3 +85,28 @@ revocations = sa.Table(
     _moment("void_before"),
     _moment("expire_time"),
 )
+
+audit_events = sa.Table(
+    "audit_events",
+    _metadata,
+    sa.Column("organization_id", sa.Uuid, primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True),
+    sa.Column("id", sa.Uuid),
+    sa.Column("actor", sa.Text),
+    sa.Column("on_behalf_of", sa.Text),
+    sa.Column("action", sa.Text),
+    sa.Column("resource", sa.Text),
+    sa.Column("outcome", sa.Text),
+    sa.Column("count", sa.BigInteger),
+    sa.Column("request_id", sa.Text),
+    _moment("create_time"),
+    sa.Column("hash", sa.LargeBinary),
+)
+
+audit_heads = sa.Table(
+    "audit_heads",
+    _metadata,
+    sa.Column("organization_id", sa.Uuid, primary_key=True),
+    sa.Column("seq", sa.BigInteger),
+    sa.Column("hash", sa.LargeBinary),
+)

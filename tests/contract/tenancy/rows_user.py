@@ -13,7 +13,7 @@ from hearth.user.v1 import audit_service_pb2 as audit
 from hearth.user.v1 import organization_service_pb2 as organization
 from hearth.user.v1 import token_service_pb2 as token
 from hearth.user.v1 import user_service_pb2 as user
-from tests.contract.tenancy.cases import Case, hidden, own, public, reach, role, unbuilt
+from tests.contract.tenancy.cases import Case, hidden, own, public, reach, role, same
 from tests.contract.tenancy.tenants import Names
 
 
@@ -50,7 +50,11 @@ USER: Mapping[str, tuple[Case, ...]] = {
         own(lambda their, own: api_key.ListApiKeysRequest()),
     ),
     "ApiKeyService/RevokeApiKey": (hidden(lambda their, own: api_key.RevokeApiKeyRequest(api_key_id=their.key)),),
-    "AuditService/ListAuditEvents": (unbuilt(lambda their, own: audit.ListAuditEventsRequest(actor=their.user)),),
+    "AuditService/ListAuditEvents": (
+        same(lambda their, own: audit.ListAuditEventsRequest(actor=their.user, resource=their.key)),
+        own(lambda their, own: audit.ListAuditEventsRequest(action="hearth.user.v1.TokenService.IssueToken")),
+    ),
+    "AuditService/VerifyAuditLog": (own(lambda their, own: audit.VerifyAuditLogRequest()),),
     "OrganizationService/CreateOrganization": (
         role(lambda their, own: organization.CreateOrganizationRequest(name=f"made-by-{own.word}")),
     ),

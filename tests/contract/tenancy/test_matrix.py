@@ -143,6 +143,16 @@ def test_another_organization_gets_nothing(
             _assert_outcome(case, answer, seen, of_nobody)
 
 
+def test_nobody_else_is_in_an_organization_s_audit_log(doors: Doors, contents: Contents, first: Tenant) -> None:
+    """After all the calls about it that others made."""
+    listed = all_rpcs()["hearth.user.v1.UserService/ListUsers"]
+    page = doors.call(listed, [listed.request(page_size=200)], first.tokens[Role.ORGANIZATION_ADMIN]).responses[0]
+    assert not page.next_page_token
+    actors = contents.actors(first.uuid)
+    assert len(actors) > 2
+    assert actors <= {user.id for user in page.users} | {"svc:agent_svc"}
+
+
 def _assert_outcome(case: Case, answer: Answer, seen: bytes, of_nobody: bytes) -> None:
     match case.outcome:
         case Outcome.HIDDEN | Outcome.REACH:

@@ -30,6 +30,7 @@ from chassis import ids
 from chassis.database import Database
 from chassis.identity import Identity, Role, use
 from chassis.limits import Limits, NoLimits
+from chassis.nats_connection import NatsConnection
 from chassis.once import Once
 from tests.integration.agent_svc.outside import IdentitiesInProcess, MemoryInProcess, ToolsInProcess
 
@@ -145,7 +146,7 @@ async def replica(
         pool = LogPool(addresses.database, application_name="test runs", size=6)
         await pool.open()
         opened.push_async_callback(pool.close)
-        bus = NatsBus(addresses.nats, f"test {worker_id}")
+        bus = NatsBus(NatsConnection(addresses.nats, f"test {worker_id}"))
         await bus.open()
         opened.push_async_callback(bus.close)
         models = catalog_from_settings(ModelSettings(openai_api_key="k", openai_base_url=addresses.model))

@@ -1,5 +1,6 @@
 """A running user_svc over a fresh database, and clients of it with different rights."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+import psycopg
 import pytest
 import pytest_asyncio
 
@@ -159,6 +161,16 @@ class World:
         """A new user, in the admin's organization or another, signed in."""
         user = await admin.create_user(organization_id=organization_id, role=access_pb2.Role.Value(role))
         return await self.sign_in((await admin.create_key(user.id, organization_id)).secret)
+
+
+async def until_recorded(world: World) -> None:
+    """Waits until no record of the audit log is on its way."""
+    with psycopg.connect(world.database.superuser_url, autocommit=True) as connection:
+        for _ in range(200):
+            if connection.execute("SELECT 1 FROM audit_outbox LIMIT 1").fetchone() is None:
+                return
+            await asyncio.sleep(0.05)
+    raise AssertionError("records of the audit log do not leave the outbox")
 
 
 @pytest.fixture

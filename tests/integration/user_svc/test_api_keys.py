@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from chassis import errors, ids
-from hearth.user.v1 import api_key_pb2, audit_service_pb2, token_service_pb2
+from hearth.user.v1 import api_key_pb2, token_service_pb2
 from hearth.user.v1 import api_key_service_pb2 as pb
 from tests.integration.user_svc.conftest import Client, World
 from tests.integration.user_svc.refusals import bytes_of_refusal, refused
@@ -117,11 +117,3 @@ async def test_a_key_that_ends_after_the_end_of_time_is_refused(admin: Client, s
 async def test_nonsense_ids_are_not_found(admin: Client, key_id: str) -> None:
     got = await refused(admin.api_keys.RevokeApiKey(pb.RevokeApiKeyRequest(api_key_id=key_id), metadata=admin.metadata))
     assert isinstance(got, errors.NotFound)
-
-
-async def test_the_audit_log_says_that_it_is_not_there_yet(world: World, admin: Client) -> None:
-    got = await refused(
-        admin.audit.ListAuditEvents(audit_service_pb2.ListAuditEventsRequest(), metadata=admin.metadata)
-    )
-    assert isinstance(got, errors.Unimplemented)
-    assert got.reason == "NOT_IMPLEMENTED"

@@ -143,7 +143,7 @@ def test_each_process_is_told_what_it_needs_and_no_more(home: Home) -> None:
             assert env[f"HEARTH_{service.upper()}_ADDRESS"] == components[service].address
         assert ("HEARTH_DATABASE_URL" in env) == (name != "gateway")
         assert ("HEARTH_SERVICE_KEY_FILE" in env) == (name in ("tool_svc", "memory_svc", "agent_svc", "gateway"))
-        assert ("HEARTH_NATS_URL" in env) == (name == "agent_svc")
+        assert ("HEARTH_NATS_URL" in env) == (name != "gateway")
         assert ("HEARTH_BOOTSTRAP_ADMIN_KEY_FILE" in env) == (name == "user_svc")
         assert ("HEARTH_VECTOR_PATH" in env) == (name == "memory_svc")
         assert ("HEARTH_SANDBOX_DIR" in env) == (name == "tool_svc")

@@ -4,6 +4,7 @@ import click
 
 from hearth_client.cli._account import key, keys, org, token, user, whoami
 from hearth_client.cli._agent import agent
+from hearth_client.cli._audit import audit
 from hearth_client.cli._chat import chat
 from hearth_client.cli._conversation import conversation
 from hearth_client.cli._memory import memory
@@ -76,7 +77,7 @@ def cli(ctx: click.Context, url: str, api_key: str) -> None:
     ctx.call_on_close(ctx.ensure_object(Session).close)
 
 
-for _command in (chat, agent, conversation, run, tool, memory, model, org, user, key, keys, token, whoami):
+for _command in (chat, agent, conversation, run, tool, memory, model, org, user, key, keys, token, audit, whoami):
     cli.add_command(_command)
 
 

@@ -26,9 +26,10 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from hearth.agent.v1 import conversation_pb2 as hearth_dot_agent_dot_v1_dot_conversation__pb2
 from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
+from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*hearth/agent/v1/conversation_service.proto\x12\x0fhearth.agent.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\"hearth/agent/v1/conversation.proto\x1a\x1bhearth/type/v1/access.proto\"y\n\x19\x43reateConversationRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1b\n\x08\x61gent_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1e\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"Q\n\x1a\x43reateConversationResponse\x12\x33\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x1d.hearth.agent.v1.Conversation\"<\n\x16GetConversationRequest\x12\"\n\x0f\x63onversation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"N\n\x17GetConversationResponse\x12\x33\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x1d.hearth.agent.v1.Conversation\"o\n\x18ListConversationsRequest\x12\x19\n\x08\x61gent_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"j\n\x19ListConversationsResponse\x12\x34\n\rconversations\x18\x01 \x03(\x0b\x32\x1d.hearth.agent.v1.Conversation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x83\x02\n\x19UpdateConversationRequest\x12;\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x1d.hearth.agent.v1.ConversationB\x06\xbaH\x03\xc8\x01\x01\x12\xa8\x01\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskBw\xbaHt\xba\x01n\n\x11update_mask.paths\x12\x17must name: display_name\x1a@size(this.paths) > 0 && this.paths.all(p, p in [\'display_name\'])\xc8\x01\x01\"Q\n\x1aUpdateConversationResponse\x12\x33\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x1d.hearth.agent.v1.Conversation\"?\n\x19\x44\x65leteConversationRequest\x12\"\n\x0f\x63onversation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x1c\n\x1a\x44\x65leteConversationResponse\"\xb0\x01\n\x13ListMessagesRequest\x12\"\n\x0f\x63onversation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12;\n\x05order\x18\x02 \x01(\x0e\x32\".hearth.agent.v1.ListMessagesOrderB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"[\n\x14ListMessagesResponse\x12*\n\x08messages\x18\x01 \x03(\x0b\x32\x18.hearth.agent.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x84\x01\n\x11ListMessagesOrder\x12#\n\x1fLIST_MESSAGES_ORDER_UNSPECIFIED\x10\x00\x12$\n LIST_MESSAGES_ORDER_OLDEST_FIRST\x10\x01\x12$\n LIST_MESSAGES_ORDER_NEWEST_FIRST\x10\x02\x32\xb5\x05\n\x13\x43onversationService\x12s\n\x12\x43reateConversation\x12*.hearth.agent.v1.CreateConversationRequest\x1a+.hearth.agent.v1.CreateConversationResponse\"\x04\xa8\xbb\x18\x03\x12j\n\x0fGetConversation\x12\'.hearth.agent.v1.GetConversationRequest\x1a(.hearth.agent.v1.GetConversationResponse\"\x04\xa8\xbb\x18\x02\x12p\n\x11ListConversations\x12).hearth.agent.v1.ListConversationsRequest\x1a*.hearth.agent.v1.ListConversationsResponse\"\x04\xa8\xbb\x18\x02\x12s\n\x12UpdateConversation\x12*.hearth.agent.v1.UpdateConversationRequest\x1a+.hearth.agent.v1.UpdateConversationResponse\"\x04\xa8\xbb\x18\x03\x12s\n\x12\x44\x65leteConversation\x12*.hearth.agent.v1.DeleteConversationRequest\x1a+.hearth.agent.v1.DeleteConversationResponse\"\x04\xa8\xbb\x18\x03\x12\x61\n\x0cListMessages\x12$.hearth.agent.v1.ListMessagesRequest\x1a%.hearth.agent.v1.ListMessagesResponse\"\x04\xa8\xbb\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*hearth/agent/v1/conversation_service.proto\x12\x0fhearth.agent.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\"hearth/agent/v1/conversation.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\"y\n\x19\x43reateConversationRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1b\n\x08\x61gent_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1e\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"Q\n\x1a\x43reateConversationResponse\x12\x33\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x1d.hearth.agent.v1.Conversation\"<\n\x16GetConversationRequest\x12\"\n\x0f\x63onversation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"N\n\x17GetConversationResponse\x12\x33\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x1d.hearth.agent.v1.Conversation\"o\n\x18ListConversationsRequest\x12\x19\n\x08\x61gent_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"j\n\x19ListConversationsResponse\x12\x34\n\rconversations\x18\x01 \x03(\x0b\x32\x1d.hearth.agent.v1.Conversation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x83\x02\n\x19UpdateConversationRequest\x12;\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x1d.hearth.agent.v1.ConversationB\x06\xbaH\x03\xc8\x01\x01\x12\xa8\x01\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskBw\xbaHt\xba\x01n\n\x11update_mask.paths\x12\x17must name: display_name\x1a@size(this.paths) > 0 && this.paths.all(p, p in [\'display_name\'])\xc8\x01\x01\"Q\n\x1aUpdateConversationResponse\x12\x33\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x1d.hearth.agent.v1.Conversation\"?\n\x19\x44\x65leteConversationRequest\x12\"\n\x0f\x63onversation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x1c\n\x1a\x44\x65leteConversationResponse\"\xb0\x01\n\x13ListMessagesRequest\x12\"\n\x0f\x63onversation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12;\n\x05order\x18\x02 \x01(\x0e\x32\".hearth.agent.v1.ListMessagesOrderB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"[\n\x14ListMessagesResponse\x12*\n\x08messages\x18\x01 \x03(\x0b\x32\x18.hearth.agent.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x84\x01\n\x11ListMessagesOrder\x12#\n\x1fLIST_MESSAGES_ORDER_UNSPECIFIED\x10\x00\x12$\n LIST_MESSAGES_ORDER_OLDEST_FIRST\x10\x01\x12$\n LIST_MESSAGES_ORDER_NEWEST_FIRST\x10\x02\x32\xfd\x05\n\x13\x43onversationService\x12\x8a\x01\n\x12\x43reateConversation\x12*.hearth.agent.v1.CreateConversationRequest\x1a+.hearth.agent.v1.CreateConversationResponse\"\x1b\xa8\xbb\x18\x03\xb2\xbb\x18\x13\x08\x02\x1a\x0f\x63onversation.id\x12j\n\x0fGetConversation\x12\'.hearth.agent.v1.GetConversationRequest\x1a(.hearth.agent.v1.GetConversationResponse\"\x04\xa8\xbb\x18\x02\x12p\n\x11ListConversations\x12).hearth.agent.v1.ListConversationsRequest\x1a*.hearth.agent.v1.ListConversationsResponse\"\x04\xa8\xbb\x18\x02\x12\x8a\x01\n\x12UpdateConversation\x12*.hearth.agent.v1.UpdateConversationRequest\x1a+.hearth.agent.v1.UpdateConversationResponse\"\x1b\xa8\xbb\x18\x03\xb2\xbb\x18\x13\x08\x02\x12\x0f\x63onversation.id\x12\x8a\x01\n\x12\x44\x65leteConversation\x12*.hearth.agent.v1.DeleteConversationRequest\x1a+.hearth.agent.v1.DeleteConversationResponse\"\x1b\xa8\xbb\x18\x03\xb2\xbb\x18\x13\x08\x02\x12\x0f\x63onversation_id\x12\x61\n\x0cListMessages\x12$.hearth.agent.v1.ListMessagesRequest\x1a%.hearth.agent.v1.ListMessagesResponse\"\x04\xa8\xbb\x18\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -64,43 +65,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\020'
   _globals['_CONVERSATIONSERVICE'].methods_by_name['CreateConversation']._loaded_options = None
-  _globals['_CONVERSATIONSERVICE'].methods_by_name['CreateConversation']._serialized_options = b'\250\273\030\003'
+  _globals['_CONVERSATIONSERVICE'].methods_by_name['CreateConversation']._serialized_options = b'\250\273\030\003\262\273\030\023\010\002\032\017conversation.id'
   _globals['_CONVERSATIONSERVICE'].methods_by_name['GetConversation']._loaded_options = None
   _globals['_CONVERSATIONSERVICE'].methods_by_name['GetConversation']._serialized_options = b'\250\273\030\002'
   _globals['_CONVERSATIONSERVICE'].methods_by_name['ListConversations']._loaded_options = None
   _globals['_CONVERSATIONSERVICE'].methods_by_name['ListConversations']._serialized_options = b'\250\273\030\002'
   _globals['_CONVERSATIONSERVICE'].methods_by_name['UpdateConversation']._loaded_options = None
-  _globals['_CONVERSATIONSERVICE'].methods_by_name['UpdateConversation']._serialized_options = b'\250\273\030\003'
+  _globals['_CONVERSATIONSERVICE'].methods_by_name['UpdateConversation']._serialized_options = b'\250\273\030\003\262\273\030\023\010\002\022\017conversation.id'
   _globals['_CONVERSATIONSERVICE'].methods_by_name['DeleteConversation']._loaded_options = None
-  _globals['_CONVERSATIONSERVICE'].methods_by_name['DeleteConversation']._serialized_options = b'\250\273\030\003'
+  _globals['_CONVERSATIONSERVICE'].methods_by_name['DeleteConversation']._serialized_options = b'\250\273\030\003\262\273\030\023\010\002\022\017conversation_id'
   _globals['_CONVERSATIONSERVICE'].methods_by_name['ListMessages']._loaded_options = None
   _globals['_CONVERSATIONSERVICE'].methods_by_name['ListMessages']._serialized_options = b'\250\273\030\002'
-  _globals['_LISTMESSAGESORDER']._serialized_start=1473
-  _globals['_LISTMESSAGESORDER']._serialized_end=1605
-  _globals['_CREATECONVERSATIONREQUEST']._serialized_start=191
-  _globals['_CREATECONVERSATIONREQUEST']._serialized_end=312
-  _globals['_CREATECONVERSATIONRESPONSE']._serialized_start=314
-  _globals['_CREATECONVERSATIONRESPONSE']._serialized_end=395
-  _globals['_GETCONVERSATIONREQUEST']._serialized_start=397
-  _globals['_GETCONVERSATIONREQUEST']._serialized_end=457
-  _globals['_GETCONVERSATIONRESPONSE']._serialized_start=459
-  _globals['_GETCONVERSATIONRESPONSE']._serialized_end=537
-  _globals['_LISTCONVERSATIONSREQUEST']._serialized_start=539
-  _globals['_LISTCONVERSATIONSREQUEST']._serialized_end=650
-  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_start=652
-  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_end=758
-  _globals['_UPDATECONVERSATIONREQUEST']._serialized_start=761
-  _globals['_UPDATECONVERSATIONREQUEST']._serialized_end=1020
-  _globals['_UPDATECONVERSATIONRESPONSE']._serialized_start=1022
-  _globals['_UPDATECONVERSATIONRESPONSE']._serialized_end=1103
-  _globals['_DELETECONVERSATIONREQUEST']._serialized_start=1105
-  _globals['_DELETECONVERSATIONREQUEST']._serialized_end=1168
-  _globals['_DELETECONVERSATIONRESPONSE']._serialized_start=1170
-  _globals['_DELETECONVERSATIONRESPONSE']._serialized_end=1198
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=1201
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=1377
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1379
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1470
-  _globals['_CONVERSATIONSERVICE']._serialized_start=1608
-  _globals['_CONVERSATIONSERVICE']._serialized_end=2301
+  _globals['_LISTMESSAGESORDER']._serialized_start=1501
+  _globals['_LISTMESSAGESORDER']._serialized_end=1633
+  _globals['_CREATECONVERSATIONREQUEST']._serialized_start=219
+  _globals['_CREATECONVERSATIONREQUEST']._serialized_end=340
+  _globals['_CREATECONVERSATIONRESPONSE']._serialized_start=342
+  _globals['_CREATECONVERSATIONRESPONSE']._serialized_end=423
+  _globals['_GETCONVERSATIONREQUEST']._serialized_start=425
+  _globals['_GETCONVERSATIONREQUEST']._serialized_end=485
+  _globals['_GETCONVERSATIONRESPONSE']._serialized_start=487
+  _globals['_GETCONVERSATIONRESPONSE']._serialized_end=565
+  _globals['_LISTCONVERSATIONSREQUEST']._serialized_start=567
+  _globals['_LISTCONVERSATIONSREQUEST']._serialized_end=678
+  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_start=680
+  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_end=786
+  _globals['_UPDATECONVERSATIONREQUEST']._serialized_start=789
+  _globals['_UPDATECONVERSATIONREQUEST']._serialized_end=1048
+  _globals['_UPDATECONVERSATIONRESPONSE']._serialized_start=1050
+  _globals['_UPDATECONVERSATIONRESPONSE']._serialized_end=1131
+  _globals['_DELETECONVERSATIONREQUEST']._serialized_start=1133
+  _globals['_DELETECONVERSATIONREQUEST']._serialized_end=1196
+  _globals['_DELETECONVERSATIONRESPONSE']._serialized_start=1198
+  _globals['_DELETECONVERSATIONRESPONSE']._serialized_end=1226
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=1229
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=1405
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1407
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1498
+  _globals['_CONVERSATIONSERVICE']._serialized_start=1636
+  _globals['_CONVERSATIONSERVICE']._serialized_end=2401
 # @@protoc_insertion_point(module_scope)

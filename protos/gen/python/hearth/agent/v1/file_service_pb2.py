@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from hearth.agent.v1 import file_pb2 as hearth_dot_agent_dot_v1_dot_file__pb2
 from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
+from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hearth/agent/v1/file_service.proto\x12\x0fhearth.agent.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1ahearth/agent/v1/file.proto\x1a\x1bhearth/type/v1/access.proto\"p\n\x10WriteFileRequest\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32 .hearth.agent.v1.WriteFileHeaderH\x00\x12\x19\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@H\x00\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"\x80\x01\n\x0fWriteFileHeader\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1b\n\x08\x61gent_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x18\n\x04path\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x08\x12\x15\n\x04\x65tag\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\"8\n\x11WriteFileResponse\x12#\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x15.hearth.agent.v1.File\"H\n\x0fReadFileRequest\x12\x1b\n\x08\x61gent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x18\n\x04path\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x08\"E\n\x10ReadFileResponse\x12#\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x15.hearth.agent.v1.File\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x88\x01\n\x10ListFilesRequest\x12\x1b\n\x08\x61gent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1d\n\x0bpath_prefix\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"R\n\x11ListFilesResponse\x12$\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x15.hearth.agent.v1.File\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x11\x44\x65leteFileRequest\x12\x1b\n\x08\x61gent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x18\n\x04path\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x08\"\x14\n\x12\x44\x65leteFileResponse2\xf9\x02\n\x0b\x46ileService\x12Z\n\tWriteFile\x12!.hearth.agent.v1.WriteFileRequest\x1a\".hearth.agent.v1.WriteFileResponse\"\x04\xa8\xbb\x18\x03(\x01\x12W\n\x08ReadFile\x12 .hearth.agent.v1.ReadFileRequest\x1a!.hearth.agent.v1.ReadFileResponse\"\x04\xa8\xbb\x18\x02\x30\x01\x12X\n\tListFiles\x12!.hearth.agent.v1.ListFilesRequest\x1a\".hearth.agent.v1.ListFilesResponse\"\x04\xa8\xbb\x18\x02\x12[\n\nDeleteFile\x12\".hearth.agent.v1.DeleteFileRequest\x1a#.hearth.agent.v1.DeleteFileResponse\"\x04\xa8\xbb\x18\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hearth/agent/v1/file_service.proto\x12\x0fhearth.agent.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1ahearth/agent/v1/file.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\"p\n\x10WriteFileRequest\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32 .hearth.agent.v1.WriteFileHeaderH\x00\x12\x19\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@H\x00\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"\x80\x01\n\x0fWriteFileHeader\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1b\n\x08\x61gent_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x18\n\x04path\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x08\x12\x15\n\x04\x65tag\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\"8\n\x11WriteFileResponse\x12#\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x15.hearth.agent.v1.File\"H\n\x0fReadFileRequest\x12\x1b\n\x08\x61gent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x18\n\x04path\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x08\"E\n\x10ReadFileResponse\x12#\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x15.hearth.agent.v1.File\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x88\x01\n\x10ListFilesRequest\x12\x1b\n\x08\x61gent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1d\n\x0bpath_prefix\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"R\n\x11ListFilesResponse\x12$\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x15.hearth.agent.v1.File\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x11\x44\x65leteFileRequest\x12\x1b\n\x08\x61gent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x18\n\x04path\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x08\"\x14\n\x12\x44\x65leteFileResponse2\x9e\x03\n\x0b\x46ileService\x12i\n\tWriteFile\x12!.hearth.agent.v1.WriteFileRequest\x1a\".hearth.agent.v1.WriteFileResponse\"\x13\xa8\xbb\x18\x03\xb2\xbb\x18\x0b\x08\x02\x1a\x07\x66ile.id(\x01\x12]\n\x08ReadFile\x12 .hearth.agent.v1.ReadFileRequest\x1a!.hearth.agent.v1.ReadFileResponse\"\n\xa8\xbb\x18\x02\xb2\xbb\x18\x02\x08\x01\x30\x01\x12X\n\tListFiles\x12!.hearth.agent.v1.ListFilesRequest\x1a\".hearth.agent.v1.ListFilesResponse\"\x04\xa8\xbb\x18\x02\x12k\n\nDeleteFile\x12\".hearth.agent.v1.DeleteFileRequest\x1a#.hearth.agent.v1.DeleteFileResponse\"\x14\xa8\xbb\x18\x03\xb2\xbb\x18\x0c\x08\x02\x12\x08\x61gent_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,31 +64,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEFILEREQUEST'].fields_by_name['path']._loaded_options = None
   _globals['_DELETEFILEREQUEST'].fields_by_name['path']._serialized_options = b'\272H\007r\005\020\001\030\200\010'
   _globals['_FILESERVICE'].methods_by_name['WriteFile']._loaded_options = None
-  _globals['_FILESERVICE'].methods_by_name['WriteFile']._serialized_options = b'\250\273\030\003'
+  _globals['_FILESERVICE'].methods_by_name['WriteFile']._serialized_options = b'\250\273\030\003\262\273\030\013\010\002\032\007file.id'
   _globals['_FILESERVICE'].methods_by_name['ReadFile']._loaded_options = None
-  _globals['_FILESERVICE'].methods_by_name['ReadFile']._serialized_options = b'\250\273\030\002'
+  _globals['_FILESERVICE'].methods_by_name['ReadFile']._serialized_options = b'\250\273\030\002\262\273\030\002\010\001'
   _globals['_FILESERVICE'].methods_by_name['ListFiles']._loaded_options = None
   _globals['_FILESERVICE'].methods_by_name['ListFiles']._serialized_options = b'\250\273\030\002'
   _globals['_FILESERVICE'].methods_by_name['DeleteFile']._loaded_options = None
-  _globals['_FILESERVICE'].methods_by_name['DeleteFile']._serialized_options = b'\250\273\030\003'
-  _globals['_WRITEFILEREQUEST']._serialized_start=141
-  _globals['_WRITEFILEREQUEST']._serialized_end=253
-  _globals['_WRITEFILEHEADER']._serialized_start=256
-  _globals['_WRITEFILEHEADER']._serialized_end=384
-  _globals['_WRITEFILERESPONSE']._serialized_start=386
-  _globals['_WRITEFILERESPONSE']._serialized_end=442
-  _globals['_READFILEREQUEST']._serialized_start=444
-  _globals['_READFILEREQUEST']._serialized_end=516
-  _globals['_READFILERESPONSE']._serialized_start=518
-  _globals['_READFILERESPONSE']._serialized_end=587
-  _globals['_LISTFILESREQUEST']._serialized_start=590
-  _globals['_LISTFILESREQUEST']._serialized_end=726
-  _globals['_LISTFILESRESPONSE']._serialized_start=728
-  _globals['_LISTFILESRESPONSE']._serialized_end=810
-  _globals['_DELETEFILEREQUEST']._serialized_start=812
-  _globals['_DELETEFILEREQUEST']._serialized_end=886
-  _globals['_DELETEFILERESPONSE']._serialized_start=888
-  _globals['_DELETEFILERESPONSE']._serialized_end=908
-  _globals['_FILESERVICE']._serialized_start=911
-  _globals['_FILESERVICE']._serialized_end=1288
+  _globals['_FILESERVICE'].methods_by_name['DeleteFile']._serialized_options = b'\250\273\030\003\262\273\030\014\010\002\022\010agent_id'
+  _globals['_WRITEFILEREQUEST']._serialized_start=169
+  _globals['_WRITEFILEREQUEST']._serialized_end=281
+  _globals['_WRITEFILEHEADER']._serialized_start=284
+  _globals['_WRITEFILEHEADER']._serialized_end=412
+  _globals['_WRITEFILERESPONSE']._serialized_start=414
+  _globals['_WRITEFILERESPONSE']._serialized_end=470
+  _globals['_READFILEREQUEST']._serialized_start=472
+  _globals['_READFILEREQUEST']._serialized_end=544
+  _globals['_READFILERESPONSE']._serialized_start=546
+  _globals['_READFILERESPONSE']._serialized_end=615
+  _globals['_LISTFILESREQUEST']._serialized_start=618
+  _globals['_LISTFILESREQUEST']._serialized_end=754
+  _globals['_LISTFILESRESPONSE']._serialized_start=756
+  _globals['_LISTFILESRESPONSE']._serialized_end=838
+  _globals['_DELETEFILEREQUEST']._serialized_start=840
+  _globals['_DELETEFILEREQUEST']._serialized_end=914
+  _globals['_DELETEFILERESPONSE']._serialized_start=916
+  _globals['_DELETEFILERESPONSE']._serialized_end=936
+  _globals['_FILESERVICE']._serialized_start=939
+  _globals['_FILESERVICE']._serialized_end=1353
 # @@protoc_insertion_point(module_scope)

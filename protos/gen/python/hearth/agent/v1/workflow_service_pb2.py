@@ -27,9 +27,10 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from hearth.agent.v1 import workflow_pb2 as hearth_dot_agent_dot_v1_dot_workflow__pb2
 from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
+from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hearth/agent/v1/workflow_service.proto\x12\x0fhearth.agent.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1ehearth/agent/v1/workflow.proto\x1a\x1bhearth/type/v1/access.proto\"\xa4\x01\n\x15\x43reateWorkflowRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x31\n\x05tasks\x18\x04 \x03(\x0b\x32\x15.hearth.agent.v1.TaskB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03\"E\n\x16\x43reateWorkflowResponse\x12+\n\x08workflow\x18\x01 \x01(\x0b\x32\x19.hearth.agent.v1.Workflow\"4\n\x12GetWorkflowRequest\x12\x1e\n\x0bworkflow_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"B\n\x13GetWorkflowResponse\x12+\n\x08workflow\x18\x01 \x01(\x0b\x32\x19.hearth.agent.v1.Workflow\"P\n\x14ListWorkflowsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"^\n\x15ListWorkflowsResponse\x12,\n\tworkflows\x18\x01 \x03(\x0b\x32\x19.hearth.agent.v1.Workflow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa5\x02\n\x15UpdateWorkflowRequest\x12\x33\n\x08workflow\x18\x01 \x01(\x0b\x32\x19.hearth.agent.v1.WorkflowB\x06\xbaH\x03\xc8\x01\x01\x12\xd6\x01\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\xa4\x01\xbaH\xa0\x01\xba\x01\x99\x01\n\x11update_mask.paths\x12\x32must name one or more of: name, description, tasks\x1aPsize(this.paths) > 0 && this.paths.all(p, p in [\'name\', \'description\', \'tasks\'])\xc8\x01\x01\"E\n\x16UpdateWorkflowResponse\x12+\n\x08workflow\x18\x01 \x01(\x0b\x32\x19.hearth.agent.v1.Workflow\"7\n\x15\x44\x65leteWorkflowRequest\x12\x1e\n\x0bworkflow_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x18\n\x16\x44\x65leteWorkflowResponse\"\x82\x01\n\x17StartWorkflowRunRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1e\n\x0bworkflow_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12&\n\x05input\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"N\n\x18StartWorkflowRunResponse\x12\x32\n\x0cworkflow_run\x18\x01 \x01(\x0b\x32\x1c.hearth.agent.v1.WorkflowRun\";\n\x15GetWorkflowRunRequest\x12\"\n\x0fworkflow_run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"L\n\x16GetWorkflowRunResponse\x12\x32\n\x0cworkflow_run\x18\x01 \x01(\x0b\x32\x1c.hearth.agent.v1.WorkflowRun\"q\n\x17ListWorkflowRunsRequest\x12\x1c\n\x0bworkflow_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"h\n\x18ListWorkflowRunsResponse\x12\x33\n\rworkflow_runs\x18\x01 \x03(\x0b\x32\x1c.hearth.agent.v1.WorkflowRun\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x17WatchWorkflowRunRequest\x12\"\n\x0fworkflow_run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"N\n\x18WatchWorkflowRunResponse\x12\x32\n\x0cworkflow_run\x18\x01 \x01(\x0b\x32\x1c.hearth.agent.v1.WorkflowRun\">\n\x18\x43\x61ncelWorkflowRunRequest\x12\"\n\x0fworkflow_run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"O\n\x19\x43\x61ncelWorkflowRunResponse\x12\x32\n\x0cworkflow_run\x18\x01 \x01(\x0b\x32\x1c.hearth.agent.v1.WorkflowRun\"\xae\x01\n\x1eResolveWorkflowApprovalRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\"\n\x0fworkflow_run_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1b\n\x08task_key\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x10\n\x08\x61pproved\x18\x04 \x01(\x08\x12\x18\n\x06reason\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \"U\n\x1fResolveWorkflowApprovalResponse\x12\x32\n\x0cworkflow_run\x18\x01 \x01(\x0b\x32\x1c.hearth.agent.v1.WorkflowRun2\xc1\t\n\x0fWorkflowService\x12g\n\x0e\x43reateWorkflow\x12&.hearth.agent.v1.CreateWorkflowRequest\x1a\'.hearth.agent.v1.CreateWorkflowResponse\"\x04\xa8\xbb\x18\x03\x12^\n\x0bGetWorkflow\x12#.hearth.agent.v1.GetWorkflowRequest\x1a$.hearth.agent.v1.GetWorkflowResponse\"\x04\xa8\xbb\x18\x02\x12\x64\n\rListWorkflows\x12%.hearth.agent.v1.ListWorkflowsRequest\x1a&.hearth.agent.v1.ListWorkflowsResponse\"\x04\xa8\xbb\x18\x02\x12g\n\x0eUpdateWorkflow\x12&.hearth.agent.v1.UpdateWorkflowRequest\x1a\'.hearth.agent.v1.UpdateWorkflowResponse\"\x04\xa8\xbb\x18\x03\x12g\n\x0e\x44\x65leteWorkflow\x12&.hearth.agent.v1.DeleteWorkflowRequest\x1a\'.hearth.agent.v1.DeleteWorkflowResponse\"\x04\xa8\xbb\x18\x03\x12m\n\x10StartWorkflowRun\x12(.hearth.agent.v1.StartWorkflowRunRequest\x1a).hearth.agent.v1.StartWorkflowRunResponse\"\x04\xa8\xbb\x18\x03\x12g\n\x0eGetWorkflowRun\x12&.hearth.agent.v1.GetWorkflowRunRequest\x1a\'.hearth.agent.v1.GetWorkflowRunResponse\"\x04\xa8\xbb\x18\x02\x12m\n\x10ListWorkflowRuns\x12(.hearth.agent.v1.ListWorkflowRunsRequest\x1a).hearth.agent.v1.ListWorkflowRunsResponse\"\x04\xa8\xbb\x18\x02\x12o\n\x10WatchWorkflowRun\x12(.hearth.agent.v1.WatchWorkflowRunRequest\x1a).hearth.agent.v1.WatchWorkflowRunResponse\"\x04\xa8\xbb\x18\x02\x30\x01\x12p\n\x11\x43\x61ncelWorkflowRun\x12).hearth.agent.v1.CancelWorkflowRunRequest\x1a*.hearth.agent.v1.CancelWorkflowRunResponse\"\x04\xa8\xbb\x18\x03\x12\x82\x01\n\x17ResolveWorkflowApproval\x12/.hearth.agent.v1.ResolveWorkflowApprovalRequest\x1a\x30.hearth.agent.v1.ResolveWorkflowApprovalResponse\"\x04\xa8\xbb\x18\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hearth/agent/v1/workflow_service.proto\x12\x0fhearth.agent.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1ehearth/agent/v1/workflow.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\"\xa4\x01\n\x15\x43reateWorkflowRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x31\n\x05tasks\x18\x04 \x03(\x0b\x32\x15.hearth.agent.v1.TaskB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03\"E\n\x16\x43reateWorkflowResponse\x12+\n\x08workflow\x18\x01 \x01(\x0b\x32\x19.hearth.agent.v1.Workflow\"4\n\x12GetWorkflowRequest\x12\x1e\n\x0bworkflow_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"B\n\x13GetWorkflowResponse\x12+\n\x08workflow\x18\x01 \x01(\x0b\x32\x19.hearth.agent.v1.Workflow\"P\n\x14ListWorkflowsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"^\n\x15ListWorkflowsResponse\x12,\n\tworkflows\x18\x01 \x03(\x0b\x32\x19.hearth.agent.v1.Workflow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa5\x02\n\x15UpdateWorkflowRequest\x12\x33\n\x08workflow\x18\x01 \x01(\x0b\x32\x19.hearth.agent.v1.WorkflowB\x06\xbaH\x03\xc8\x01\x01\x12\xd6\x01\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\xa4\x01\xbaH\xa0\x01\xba\x01\x99\x01\n\x11update_mask.paths\x12\x32must name one or more of: name, description, tasks\x1aPsize(this.paths) > 0 && this.paths.all(p, p in [\'name\', \'description\', \'tasks\'])\xc8\x01\x01\"E\n\x16UpdateWorkflowResponse\x12+\n\x08workflow\x18\x01 \x01(\x0b\x32\x19.hearth.agent.v1.Workflow\"7\n\x15\x44\x65leteWorkflowRequest\x12\x1e\n\x0bworkflow_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x18\n\x16\x44\x65leteWorkflowResponse\"\x82\x01\n\x17StartWorkflowRunRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1e\n\x0bworkflow_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12&\n\x05input\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"N\n\x18StartWorkflowRunResponse\x12\x32\n\x0cworkflow_run\x18\x01 \x01(\x0b\x32\x1c.hearth.agent.v1.WorkflowRun\";\n\x15GetWorkflowRunRequest\x12\"\n\x0fworkflow_run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"L\n\x16GetWorkflowRunResponse\x12\x32\n\x0cworkflow_run\x18\x01 \x01(\x0b\x32\x1c.hearth.agent.v1.WorkflowRun\"q\n\x17ListWorkflowRunsRequest\x12\x1c\n\x0bworkflow_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"h\n\x18ListWorkflowRunsResponse\x12\x33\n\rworkflow_runs\x18\x01 \x03(\x0b\x32\x1c.hearth.agent.v1.WorkflowRun\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x17WatchWorkflowRunRequest\x12\"\n\x0fworkflow_run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"N\n\x18WatchWorkflowRunResponse\x12\x32\n\x0cworkflow_run\x18\x01 \x01(\x0b\x32\x1c.hearth.agent.v1.WorkflowRun\">\n\x18\x43\x61ncelWorkflowRunRequest\x12\"\n\x0fworkflow_run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"O\n\x19\x43\x61ncelWorkflowRunResponse\x12\x32\n\x0cworkflow_run\x18\x01 \x01(\x0b\x32\x1c.hearth.agent.v1.WorkflowRun\"\xae\x01\n\x1eResolveWorkflowApprovalRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\"\n\x0fworkflow_run_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1b\n\x08task_key\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x10\n\x08\x61pproved\x18\x04 \x01(\x08\x12\x18\n\x06reason\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \"U\n\x1fResolveWorkflowApprovalResponse\x12\x32\n\x0cworkflow_run\x18\x01 \x01(\x0b\x32\x1c.hearth.agent.v1.WorkflowRun2\xc1\n\n\x0fWorkflowService\x12z\n\x0e\x43reateWorkflow\x12&.hearth.agent.v1.CreateWorkflowRequest\x1a\'.hearth.agent.v1.CreateWorkflowResponse\"\x17\xa8\xbb\x18\x03\xb2\xbb\x18\x0f\x08\x02\x1a\x0bworkflow.id\x12^\n\x0bGetWorkflow\x12#.hearth.agent.v1.GetWorkflowRequest\x1a$.hearth.agent.v1.GetWorkflowResponse\"\x04\xa8\xbb\x18\x02\x12\x64\n\rListWorkflows\x12%.hearth.agent.v1.ListWorkflowsRequest\x1a&.hearth.agent.v1.ListWorkflowsResponse\"\x04\xa8\xbb\x18\x02\x12z\n\x0eUpdateWorkflow\x12&.hearth.agent.v1.UpdateWorkflowRequest\x1a\'.hearth.agent.v1.UpdateWorkflowResponse\"\x17\xa8\xbb\x18\x03\xb2\xbb\x18\x0f\x08\x02\x12\x0bworkflow.id\x12z\n\x0e\x44\x65leteWorkflow\x12&.hearth.agent.v1.DeleteWorkflowRequest\x1a\'.hearth.agent.v1.DeleteWorkflowResponse\"\x17\xa8\xbb\x18\x03\xb2\xbb\x18\x0f\x08\x02\x12\x0bworkflow_id\x12\x84\x01\n\x10StartWorkflowRun\x12(.hearth.agent.v1.StartWorkflowRunRequest\x1a).hearth.agent.v1.StartWorkflowRunResponse\"\x1b\xa8\xbb\x18\x03\xb2\xbb\x18\x13\x08\x02\x1a\x0fworkflow_run.id\x12g\n\x0eGetWorkflowRun\x12&.hearth.agent.v1.GetWorkflowRunRequest\x1a\'.hearth.agent.v1.GetWorkflowRunResponse\"\x04\xa8\xbb\x18\x02\x12m\n\x10ListWorkflowRuns\x12(.hearth.agent.v1.ListWorkflowRunsRequest\x1a).hearth.agent.v1.ListWorkflowRunsResponse\"\x04\xa8\xbb\x18\x02\x12o\n\x10WatchWorkflowRun\x12(.hearth.agent.v1.WatchWorkflowRunRequest\x1a).hearth.agent.v1.WatchWorkflowRunResponse\"\x04\xa8\xbb\x18\x02\x30\x01\x12\x87\x01\n\x11\x43\x61ncelWorkflowRun\x12).hearth.agent.v1.CancelWorkflowRunRequest\x1a*.hearth.agent.v1.CancelWorkflowRunResponse\"\x1b\xa8\xbb\x18\x03\xb2\xbb\x18\x13\x08\x02\x12\x0fworkflow_run_id\x12\x99\x01\n\x17ResolveWorkflowApproval\x12/.hearth.agent.v1.ResolveWorkflowApprovalRequest\x1a\x30.hearth.agent.v1.ResolveWorkflowApprovalResponse\"\x1b\xa8\xbb\x18\x03\xb2\xbb\x18\x13\x08\x02\x12\x0fworkflow_run_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -81,17 +82,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESOLVEWORKFLOWAPPROVALREQUEST'].fields_by_name['reason']._loaded_options = None
   _globals['_RESOLVEWORKFLOWAPPROVALREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\005r\003\030\200 '
   _globals['_WORKFLOWSERVICE'].methods_by_name['CreateWorkflow']._loaded_options = None
-  _globals['_WORKFLOWSERVICE'].methods_by_name['CreateWorkflow']._serialized_options = b'\250\273\030\003'
+  _globals['_WORKFLOWSERVICE'].methods_by_name['CreateWorkflow']._serialized_options = b'\250\273\030\003\262\273\030\017\010\002\032\013workflow.id'
   _globals['_WORKFLOWSERVICE'].methods_by_name['GetWorkflow']._loaded_options = None
   _globals['_WORKFLOWSERVICE'].methods_by_name['GetWorkflow']._serialized_options = b'\250\273\030\002'
   _globals['_WORKFLOWSERVICE'].methods_by_name['ListWorkflows']._loaded_options = None
   _globals['_WORKFLOWSERVICE'].methods_by_name['ListWorkflows']._serialized_options = b'\250\273\030\002'
   _globals['_WORKFLOWSERVICE'].methods_by_name['UpdateWorkflow']._loaded_options = None
-  _globals['_WORKFLOWSERVICE'].methods_by_name['UpdateWorkflow']._serialized_options = b'\250\273\030\003'
+  _globals['_WORKFLOWSERVICE'].methods_by_name['UpdateWorkflow']._serialized_options = b'\250\273\030\003\262\273\030\017\010\002\022\013workflow.id'
   _globals['_WORKFLOWSERVICE'].methods_by_name['DeleteWorkflow']._loaded_options = None
-  _globals['_WORKFLOWSERVICE'].methods_by_name['DeleteWorkflow']._serialized_options = b'\250\273\030\003'
+  _globals['_WORKFLOWSERVICE'].methods_by_name['DeleteWorkflow']._serialized_options = b'\250\273\030\003\262\273\030\017\010\002\022\013workflow_id'
   _globals['_WORKFLOWSERVICE'].methods_by_name['StartWorkflowRun']._loaded_options = None
-  _globals['_WORKFLOWSERVICE'].methods_by_name['StartWorkflowRun']._serialized_options = b'\250\273\030\003'
+  _globals['_WORKFLOWSERVICE'].methods_by_name['StartWorkflowRun']._serialized_options = b'\250\273\030\003\262\273\030\023\010\002\032\017workflow_run.id'
   _globals['_WORKFLOWSERVICE'].methods_by_name['GetWorkflowRun']._loaded_options = None
   _globals['_WORKFLOWSERVICE'].methods_by_name['GetWorkflowRun']._serialized_options = b'\250\273\030\002'
   _globals['_WORKFLOWSERVICE'].methods_by_name['ListWorkflowRuns']._loaded_options = None
@@ -99,53 +100,53 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKFLOWSERVICE'].methods_by_name['WatchWorkflowRun']._loaded_options = None
   _globals['_WORKFLOWSERVICE'].methods_by_name['WatchWorkflowRun']._serialized_options = b'\250\273\030\002'
   _globals['_WORKFLOWSERVICE'].methods_by_name['CancelWorkflowRun']._loaded_options = None
-  _globals['_WORKFLOWSERVICE'].methods_by_name['CancelWorkflowRun']._serialized_options = b'\250\273\030\003'
+  _globals['_WORKFLOWSERVICE'].methods_by_name['CancelWorkflowRun']._serialized_options = b'\250\273\030\003\262\273\030\023\010\002\022\017workflow_run_id'
   _globals['_WORKFLOWSERVICE'].methods_by_name['ResolveWorkflowApproval']._loaded_options = None
-  _globals['_WORKFLOWSERVICE'].methods_by_name['ResolveWorkflowApproval']._serialized_options = b'\250\273\030\003'
-  _globals['_CREATEWORKFLOWREQUEST']._serialized_start=214
-  _globals['_CREATEWORKFLOWREQUEST']._serialized_end=378
-  _globals['_CREATEWORKFLOWRESPONSE']._serialized_start=380
-  _globals['_CREATEWORKFLOWRESPONSE']._serialized_end=449
-  _globals['_GETWORKFLOWREQUEST']._serialized_start=451
-  _globals['_GETWORKFLOWREQUEST']._serialized_end=503
-  _globals['_GETWORKFLOWRESPONSE']._serialized_start=505
-  _globals['_GETWORKFLOWRESPONSE']._serialized_end=571
-  _globals['_LISTWORKFLOWSREQUEST']._serialized_start=573
-  _globals['_LISTWORKFLOWSREQUEST']._serialized_end=653
-  _globals['_LISTWORKFLOWSRESPONSE']._serialized_start=655
-  _globals['_LISTWORKFLOWSRESPONSE']._serialized_end=749
-  _globals['_UPDATEWORKFLOWREQUEST']._serialized_start=752
-  _globals['_UPDATEWORKFLOWREQUEST']._serialized_end=1045
-  _globals['_UPDATEWORKFLOWRESPONSE']._serialized_start=1047
-  _globals['_UPDATEWORKFLOWRESPONSE']._serialized_end=1116
-  _globals['_DELETEWORKFLOWREQUEST']._serialized_start=1118
-  _globals['_DELETEWORKFLOWREQUEST']._serialized_end=1173
-  _globals['_DELETEWORKFLOWRESPONSE']._serialized_start=1175
-  _globals['_DELETEWORKFLOWRESPONSE']._serialized_end=1199
-  _globals['_STARTWORKFLOWRUNREQUEST']._serialized_start=1202
-  _globals['_STARTWORKFLOWRUNREQUEST']._serialized_end=1332
-  _globals['_STARTWORKFLOWRUNRESPONSE']._serialized_start=1334
-  _globals['_STARTWORKFLOWRUNRESPONSE']._serialized_end=1412
-  _globals['_GETWORKFLOWRUNREQUEST']._serialized_start=1414
-  _globals['_GETWORKFLOWRUNREQUEST']._serialized_end=1473
-  _globals['_GETWORKFLOWRUNRESPONSE']._serialized_start=1475
-  _globals['_GETWORKFLOWRUNRESPONSE']._serialized_end=1551
-  _globals['_LISTWORKFLOWRUNSREQUEST']._serialized_start=1553
-  _globals['_LISTWORKFLOWRUNSREQUEST']._serialized_end=1666
-  _globals['_LISTWORKFLOWRUNSRESPONSE']._serialized_start=1668
-  _globals['_LISTWORKFLOWRUNSRESPONSE']._serialized_end=1772
-  _globals['_WATCHWORKFLOWRUNREQUEST']._serialized_start=1774
-  _globals['_WATCHWORKFLOWRUNREQUEST']._serialized_end=1835
-  _globals['_WATCHWORKFLOWRUNRESPONSE']._serialized_start=1837
-  _globals['_WATCHWORKFLOWRUNRESPONSE']._serialized_end=1915
-  _globals['_CANCELWORKFLOWRUNREQUEST']._serialized_start=1917
-  _globals['_CANCELWORKFLOWRUNREQUEST']._serialized_end=1979
-  _globals['_CANCELWORKFLOWRUNRESPONSE']._serialized_start=1981
-  _globals['_CANCELWORKFLOWRUNRESPONSE']._serialized_end=2060
-  _globals['_RESOLVEWORKFLOWAPPROVALREQUEST']._serialized_start=2063
-  _globals['_RESOLVEWORKFLOWAPPROVALREQUEST']._serialized_end=2237
-  _globals['_RESOLVEWORKFLOWAPPROVALRESPONSE']._serialized_start=2239
-  _globals['_RESOLVEWORKFLOWAPPROVALRESPONSE']._serialized_end=2324
-  _globals['_WORKFLOWSERVICE']._serialized_start=2327
-  _globals['_WORKFLOWSERVICE']._serialized_end=3544
+  _globals['_WORKFLOWSERVICE'].methods_by_name['ResolveWorkflowApproval']._serialized_options = b'\250\273\030\003\262\273\030\023\010\002\022\017workflow_run_id'
+  _globals['_CREATEWORKFLOWREQUEST']._serialized_start=242
+  _globals['_CREATEWORKFLOWREQUEST']._serialized_end=406
+  _globals['_CREATEWORKFLOWRESPONSE']._serialized_start=408
+  _globals['_CREATEWORKFLOWRESPONSE']._serialized_end=477
+  _globals['_GETWORKFLOWREQUEST']._serialized_start=479
+  _globals['_GETWORKFLOWREQUEST']._serialized_end=531
+  _globals['_GETWORKFLOWRESPONSE']._serialized_start=533
+  _globals['_GETWORKFLOWRESPONSE']._serialized_end=599
+  _globals['_LISTWORKFLOWSREQUEST']._serialized_start=601
+  _globals['_LISTWORKFLOWSREQUEST']._serialized_end=681
+  _globals['_LISTWORKFLOWSRESPONSE']._serialized_start=683
+  _globals['_LISTWORKFLOWSRESPONSE']._serialized_end=777
+  _globals['_UPDATEWORKFLOWREQUEST']._serialized_start=780
+  _globals['_UPDATEWORKFLOWREQUEST']._serialized_end=1073
+  _globals['_UPDATEWORKFLOWRESPONSE']._serialized_start=1075
+  _globals['_UPDATEWORKFLOWRESPONSE']._serialized_end=1144
+  _globals['_DELETEWORKFLOWREQUEST']._serialized_start=1146
+  _globals['_DELETEWORKFLOWREQUEST']._serialized_end=1201
+  _globals['_DELETEWORKFLOWRESPONSE']._serialized_start=1203
+  _globals['_DELETEWORKFLOWRESPONSE']._serialized_end=1227
+  _globals['_STARTWORKFLOWRUNREQUEST']._serialized_start=1230
+  _globals['_STARTWORKFLOWRUNREQUEST']._serialized_end=1360
+  _globals['_STARTWORKFLOWRUNRESPONSE']._serialized_start=1362
+  _globals['_STARTWORKFLOWRUNRESPONSE']._serialized_end=1440
+  _globals['_GETWORKFLOWRUNREQUEST']._serialized_start=1442
+  _globals['_GETWORKFLOWRUNREQUEST']._serialized_end=1501
+  _globals['_GETWORKFLOWRUNRESPONSE']._serialized_start=1503
+  _globals['_GETWORKFLOWRUNRESPONSE']._serialized_end=1579
+  _globals['_LISTWORKFLOWRUNSREQUEST']._serialized_start=1581
+  _globals['_LISTWORKFLOWRUNSREQUEST']._serialized_end=1694
+  _globals['_LISTWORKFLOWRUNSRESPONSE']._serialized_start=1696
+  _globals['_LISTWORKFLOWRUNSRESPONSE']._serialized_end=1800
+  _globals['_WATCHWORKFLOWRUNREQUEST']._serialized_start=1802
+  _globals['_WATCHWORKFLOWRUNREQUEST']._serialized_end=1863
+  _globals['_WATCHWORKFLOWRUNRESPONSE']._serialized_start=1865
+  _globals['_WATCHWORKFLOWRUNRESPONSE']._serialized_end=1943
+  _globals['_CANCELWORKFLOWRUNREQUEST']._serialized_start=1945
+  _globals['_CANCELWORKFLOWRUNREQUEST']._serialized_end=2007
+  _globals['_CANCELWORKFLOWRUNRESPONSE']._serialized_start=2009
+  _globals['_CANCELWORKFLOWRUNRESPONSE']._serialized_end=2088
+  _globals['_RESOLVEWORKFLOWAPPROVALREQUEST']._serialized_start=2091
+  _globals['_RESOLVEWORKFLOWAPPROVALREQUEST']._serialized_end=2265
+  _globals['_RESOLVEWORKFLOWAPPROVALRESPONSE']._serialized_start=2267
+  _globals['_RESOLVEWORKFLOWAPPROVALRESPONSE']._serialized_end=2352
+  _globals['_WORKFLOWSERVICE']._serialized_start=2355
+  _globals['_WORKFLOWSERVICE']._serialized_end=3700
 # @@protoc_insertion_point(module_scope)

@@ -29,9 +29,10 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hearth.memory.v1 import passage_pb2 as hearth_dot_memory_dot_v1_dot_passage__pb2
 from hearth.memory.v1 import search_pb2 as hearth_dot_memory_dot_v1_dot_search__pb2
 from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
+from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.hearth/memory/v1/archival_memory_service.proto\x12\x10hearth.memory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ehearth/memory/v1/passage.proto\x1a\x1dhearth/memory/v1/search.proto\x1a\x1bhearth/type/v1/access.proto\"\xbd\x02\n\x0bPassageSpec\x12\x19\n\x04text\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80@\x12!\n\x04tags\x18\x02 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12)\n\x08metadata\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x33\n\x0fvalid_from_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rvalid_to_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x12source_message_ids\x18\x07 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x64\"\x06r\x04\x10\x01\x18@\"\x93\x01\n\x15InsertPassagesRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1b\n\x08\x61gent_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12<\n\x08passages\x18\x03 \x03(\x0b\x32\x1d.hearth.memory.v1.PassageSpecB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03\"`\n\x16InsertPassagesResponse\x12+\n\x08passages\x18\x01 \x03(\x0b\x32\x19.hearth.memory.v1.Passage\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t\"\xa7\x01\n\x15ImportPassagesRequest\x12\x1e\n\timport_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x19\n\x08\x61gent_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x17\n\x06offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12:\n\x08passages\x18\x04 \x03(\x0b\x32\x1d.hearth.memory.v1.PassageSpecB\t\xbaH\x06\x92\x01\x03\x10\xf4\x03\"G\n\x16ImportPassagesResponse\x12\x14\n\x0cstored_count\x18\x01 \x01(\x03\x12\x17\n\x0f\x64uplicate_count\x18\x02 \x01(\x03\"2\n\x11GetPassageRequest\x12\x1d\n\npassage_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"@\n\x12GetPassageResponse\x12*\n\x07passage\x18\x01 \x01(\x0b\x32\x19.hearth.memory.v1.Passage\"\x95\x01\n\x13ListPassagesRequest\x12\x19\n\x08\x61gent_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12)\n\x04tags\x18\x02 \x01(\x0b\x32\x1b.hearth.memory.v1.TagFilter\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"\\\n\x14ListPassagesResponse\x12+\n\x08passages\x18\x01 \x03(\x0b\x32\x19.hearth.memory.v1.Passage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xfb\x02\n\x14UpdatePassageRequest\x12\x32\n\x07passage\x18\x01 \x01(\x0b\x32\x19.hearth.memory.v1.PassageB\x06\xbaH\x03\xc8\x01\x01\x12\xae\x02\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\xfc\x01\xbaH\xf8\x01\xba\x01\xf1\x01\n\x11update_mask.paths\x12[must name one or more of: text, tags, metadata, valid_from_time, valid_to_time, expire_time\x1a\x7fsize(this.paths) > 0 && this.paths.all(p, p in [\'text\', \'tags\', \'metadata\', \'valid_from_time\', \'valid_to_time\', \'expire_time\'])\xc8\x01\x01\"C\n\x15UpdatePassageResponse\x12*\n\x07passage\x18\x01 \x01(\x0b\x32\x19.hearth.memory.v1.Passage\"5\n\x14\x44\x65letePassageRequest\x12\x1d\n\npassage_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x17\n\x15\x44\x65letePassageResponse\"\x9a\x03\n\x15SearchPassagesRequest\x12\x1c\n\x05query\x18\x01 \x01(\tB\r\xbaH\nr\x08\x18\x80\x80\x01\x32\x02\\S\x12\x19\n\x08\x61gent_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x34\n\x04mode\x18\x03 \x01(\x0e\x32\x1c.hearth.memory.v1.SearchModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x19\n\x05top_k\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12)\n\x04tags\x18\x05 \x01(\x0b\x32\x1b.hearth.memory.v1.TagFilter\x12/\n\ntime_range\x18\x06 \x01(\x0b\x32\x1b.hearth.memory.v1.TimeRange\x12\x32\n\x08metadata\x18\x07 \x01(\x0b\x32 .hearth.memory.v1.MetadataFilter\x12\x31\n\rvalid_at_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x65xplain\x18\t \x01(\x08\x12#\n\x11\x63onsistency_token\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"V\n\x16SearchPassagesResponse\x12*\n\x04hits\x18\x01 \x03(\x0b\x32\x1c.hearth.memory.v1.PassageHit\x12\x10\n\x08\x64\x65graded\x18\x02 \x01(\x08\"{\n\nPassageHit\x12*\n\x07passage\x18\x01 \x01(\x0b\x32\x19.hearth.memory.v1.Passage\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x32\n\x0b\x65xplanation\x18\x03 \x01(\x0b\x32\x1d.hearth.memory.v1.Explanation2\xf0\x05\n\x15\x41rchivalMemoryService\x12i\n\x0eInsertPassages\x12\'.hearth.memory.v1.InsertPassagesRequest\x1a(.hearth.memory.v1.InsertPassagesResponse\"\x04\xa8\xbb\x18\x03\x12m\n\x0eImportPassages\x12\'.hearth.memory.v1.ImportPassagesRequest\x1a(.hearth.memory.v1.ImportPassagesResponse\"\x04\xa8\xbb\x18\x03(\x01\x30\x01\x12]\n\nGetPassage\x12#.hearth.memory.v1.GetPassageRequest\x1a$.hearth.memory.v1.GetPassageResponse\"\x04\xa8\xbb\x18\x02\x12\x63\n\x0cListPassages\x12%.hearth.memory.v1.ListPassagesRequest\x1a&.hearth.memory.v1.ListPassagesResponse\"\x04\xa8\xbb\x18\x02\x12\x66\n\rUpdatePassage\x12&.hearth.memory.v1.UpdatePassageRequest\x1a\'.hearth.memory.v1.UpdatePassageResponse\"\x04\xa8\xbb\x18\x03\x12\x66\n\rDeletePassage\x12&.hearth.memory.v1.DeletePassageRequest\x1a\'.hearth.memory.v1.DeletePassageResponse\"\x04\xa8\xbb\x18\x03\x12i\n\x0eSearchPassages\x12\'.hearth.memory.v1.SearchPassagesRequest\x1a(.hearth.memory.v1.SearchPassagesResponse\"\x04\xa8\xbb\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.hearth/memory/v1/archival_memory_service.proto\x12\x10hearth.memory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ehearth/memory/v1/passage.proto\x1a\x1dhearth/memory/v1/search.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\"\xbd\x02\n\x0bPassageSpec\x12\x19\n\x04text\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80@\x12!\n\x04tags\x18\x02 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12)\n\x08metadata\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x33\n\x0fvalid_from_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rvalid_to_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x12source_message_ids\x18\x07 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x64\"\x06r\x04\x10\x01\x18@\"\x93\x01\n\x15InsertPassagesRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1b\n\x08\x61gent_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12<\n\x08passages\x18\x03 \x03(\x0b\x32\x1d.hearth.memory.v1.PassageSpecB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03\"`\n\x16InsertPassagesResponse\x12+\n\x08passages\x18\x01 \x03(\x0b\x32\x19.hearth.memory.v1.Passage\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t\"\xa7\x01\n\x15ImportPassagesRequest\x12\x1e\n\timport_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x19\n\x08\x61gent_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x17\n\x06offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12:\n\x08passages\x18\x04 \x03(\x0b\x32\x1d.hearth.memory.v1.PassageSpecB\t\xbaH\x06\x92\x01\x03\x10\xf4\x03\"G\n\x16ImportPassagesResponse\x12\x14\n\x0cstored_count\x18\x01 \x01(\x03\x12\x17\n\x0f\x64uplicate_count\x18\x02 \x01(\x03\"2\n\x11GetPassageRequest\x12\x1d\n\npassage_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"@\n\x12GetPassageResponse\x12*\n\x07passage\x18\x01 \x01(\x0b\x32\x19.hearth.memory.v1.Passage\"\x95\x01\n\x13ListPassagesRequest\x12\x19\n\x08\x61gent_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12)\n\x04tags\x18\x02 \x01(\x0b\x32\x1b.hearth.memory.v1.TagFilter\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"\\\n\x14ListPassagesResponse\x12+\n\x08passages\x18\x01 \x03(\x0b\x32\x19.hearth.memory.v1.Passage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xfb\x02\n\x14UpdatePassageRequest\x12\x32\n\x07passage\x18\x01 \x01(\x0b\x32\x19.hearth.memory.v1.PassageB\x06\xbaH\x03\xc8\x01\x01\x12\xae\x02\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\xfc\x01\xbaH\xf8\x01\xba\x01\xf1\x01\n\x11update_mask.paths\x12[must name one or more of: text, tags, metadata, valid_from_time, valid_to_time, expire_time\x1a\x7fsize(this.paths) > 0 && this.paths.all(p, p in [\'text\', \'tags\', \'metadata\', \'valid_from_time\', \'valid_to_time\', \'expire_time\'])\xc8\x01\x01\"C\n\x15UpdatePassageResponse\x12*\n\x07passage\x18\x01 \x01(\x0b\x32\x19.hearth.memory.v1.Passage\"5\n\x14\x44\x65letePassageRequest\x12\x1d\n\npassage_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x17\n\x15\x44\x65letePassageResponse\"\x9a\x03\n\x15SearchPassagesRequest\x12\x1c\n\x05query\x18\x01 \x01(\tB\r\xbaH\nr\x08\x18\x80\x80\x01\x32\x02\\S\x12\x19\n\x08\x61gent_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x34\n\x04mode\x18\x03 \x01(\x0e\x32\x1c.hearth.memory.v1.SearchModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x19\n\x05top_k\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12)\n\x04tags\x18\x05 \x01(\x0b\x32\x1b.hearth.memory.v1.TagFilter\x12/\n\ntime_range\x18\x06 \x01(\x0b\x32\x1b.hearth.memory.v1.TimeRange\x12\x32\n\x08metadata\x18\x07 \x01(\x0b\x32 .hearth.memory.v1.MetadataFilter\x12\x31\n\rvalid_at_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x65xplain\x18\t \x01(\x08\x12#\n\x11\x63onsistency_token\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"V\n\x16SearchPassagesResponse\x12*\n\x04hits\x18\x01 \x03(\x0b\x32\x1c.hearth.memory.v1.PassageHit\x12\x10\n\x08\x64\x65graded\x18\x02 \x01(\x08\"{\n\nPassageHit\x12*\n\x07passage\x18\x01 \x01(\x0b\x32\x19.hearth.memory.v1.Passage\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x32\n\x0b\x65xplanation\x18\x03 \x01(\x0b\x32\x1d.hearth.memory.v1.Explanation2\xc6\x06\n\x15\x41rchivalMemoryService\x12y\n\x0eInsertPassages\x12\'.hearth.memory.v1.InsertPassagesRequest\x1a(.hearth.memory.v1.InsertPassagesResponse\"\x14\xa8\xbb\x18\x03\xb2\xbb\x18\x0c\x08\x02\x12\x08\x61gent_id\x12\x7f\n\x0eImportPassages\x12\'.hearth.memory.v1.ImportPassagesRequest\x1a(.hearth.memory.v1.ImportPassagesResponse\"\x16\xa8\xbb\x18\x03\xb2\xbb\x18\x0e\x08\x02\x12\x08\x61gent_id \x01(\x01\x30\x01\x12]\n\nGetPassage\x12#.hearth.memory.v1.GetPassageRequest\x1a$.hearth.memory.v1.GetPassageResponse\"\x04\xa8\xbb\x18\x02\x12\x63\n\x0cListPassages\x12%.hearth.memory.v1.ListPassagesRequest\x1a&.hearth.memory.v1.ListPassagesResponse\"\x04\xa8\xbb\x18\x02\x12x\n\rUpdatePassage\x12&.hearth.memory.v1.UpdatePassageRequest\x1a\'.hearth.memory.v1.UpdatePassageResponse\"\x16\xa8\xbb\x18\x03\xb2\xbb\x18\x0e\x08\x02\x12\npassage.id\x12x\n\rDeletePassage\x12&.hearth.memory.v1.DeletePassageRequest\x1a\'.hearth.memory.v1.DeletePassageResponse\"\x16\xa8\xbb\x18\x03\xb2\xbb\x18\x0e\x08\x02\x12\npassage_id\x12y\n\x0eSearchPassages\x12\'.hearth.memory.v1.SearchPassagesRequest\x1a(.hearth.memory.v1.SearchPassagesResponse\"\x14\xa8\xbb\x18\x02\xb2\xbb\x18\x0c\x08\x03\x12\x08\x61gent_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -83,51 +84,51 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHPASSAGESREQUEST'].fields_by_name['consistency_token']._loaded_options = None
   _globals['_SEARCHPASSAGESREQUEST'].fields_by_name['consistency_token']._serialized_options = b'\272H\005r\003\030\200\002'
   _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['InsertPassages']._loaded_options = None
-  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['InsertPassages']._serialized_options = b'\250\273\030\003'
+  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['InsertPassages']._serialized_options = b'\250\273\030\003\262\273\030\014\010\002\022\010agent_id'
   _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['ImportPassages']._loaded_options = None
-  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['ImportPassages']._serialized_options = b'\250\273\030\003'
+  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['ImportPassages']._serialized_options = b'\250\273\030\003\262\273\030\016\010\002\022\010agent_id \001'
   _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['GetPassage']._loaded_options = None
   _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['GetPassage']._serialized_options = b'\250\273\030\002'
   _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['ListPassages']._loaded_options = None
   _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['ListPassages']._serialized_options = b'\250\273\030\002'
   _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['UpdatePassage']._loaded_options = None
-  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['UpdatePassage']._serialized_options = b'\250\273\030\003'
+  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['UpdatePassage']._serialized_options = b'\250\273\030\003\262\273\030\016\010\002\022\npassage.id'
   _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['DeletePassage']._loaded_options = None
-  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['DeletePassage']._serialized_options = b'\250\273\030\003'
+  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['DeletePassage']._serialized_options = b'\250\273\030\003\262\273\030\016\010\002\022\npassage_id'
   _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['SearchPassages']._loaded_options = None
-  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['SearchPassages']._serialized_options = b'\250\273\030\002'
-  _globals['_PASSAGESPEC']._serialized_start=287
-  _globals['_PASSAGESPEC']._serialized_end=604
-  _globals['_INSERTPASSAGESREQUEST']._serialized_start=607
-  _globals['_INSERTPASSAGESREQUEST']._serialized_end=754
-  _globals['_INSERTPASSAGESRESPONSE']._serialized_start=756
-  _globals['_INSERTPASSAGESRESPONSE']._serialized_end=852
-  _globals['_IMPORTPASSAGESREQUEST']._serialized_start=855
-  _globals['_IMPORTPASSAGESREQUEST']._serialized_end=1022
-  _globals['_IMPORTPASSAGESRESPONSE']._serialized_start=1024
-  _globals['_IMPORTPASSAGESRESPONSE']._serialized_end=1095
-  _globals['_GETPASSAGEREQUEST']._serialized_start=1097
-  _globals['_GETPASSAGEREQUEST']._serialized_end=1147
-  _globals['_GETPASSAGERESPONSE']._serialized_start=1149
-  _globals['_GETPASSAGERESPONSE']._serialized_end=1213
-  _globals['_LISTPASSAGESREQUEST']._serialized_start=1216
-  _globals['_LISTPASSAGESREQUEST']._serialized_end=1365
-  _globals['_LISTPASSAGESRESPONSE']._serialized_start=1367
-  _globals['_LISTPASSAGESRESPONSE']._serialized_end=1459
-  _globals['_UPDATEPASSAGEREQUEST']._serialized_start=1462
-  _globals['_UPDATEPASSAGEREQUEST']._serialized_end=1841
-  _globals['_UPDATEPASSAGERESPONSE']._serialized_start=1843
-  _globals['_UPDATEPASSAGERESPONSE']._serialized_end=1910
-  _globals['_DELETEPASSAGEREQUEST']._serialized_start=1912
-  _globals['_DELETEPASSAGEREQUEST']._serialized_end=1965
-  _globals['_DELETEPASSAGERESPONSE']._serialized_start=1967
-  _globals['_DELETEPASSAGERESPONSE']._serialized_end=1990
-  _globals['_SEARCHPASSAGESREQUEST']._serialized_start=1993
-  _globals['_SEARCHPASSAGESREQUEST']._serialized_end=2403
-  _globals['_SEARCHPASSAGESRESPONSE']._serialized_start=2405
-  _globals['_SEARCHPASSAGESRESPONSE']._serialized_end=2491
-  _globals['_PASSAGEHIT']._serialized_start=2493
-  _globals['_PASSAGEHIT']._serialized_end=2616
-  _globals['_ARCHIVALMEMORYSERVICE']._serialized_start=2619
-  _globals['_ARCHIVALMEMORYSERVICE']._serialized_end=3371
+  _globals['_ARCHIVALMEMORYSERVICE'].methods_by_name['SearchPassages']._serialized_options = b'\250\273\030\002\262\273\030\014\010\003\022\010agent_id'
+  _globals['_PASSAGESPEC']._serialized_start=315
+  _globals['_PASSAGESPEC']._serialized_end=632
+  _globals['_INSERTPASSAGESREQUEST']._serialized_start=635
+  _globals['_INSERTPASSAGESREQUEST']._serialized_end=782
+  _globals['_INSERTPASSAGESRESPONSE']._serialized_start=784
+  _globals['_INSERTPASSAGESRESPONSE']._serialized_end=880
+  _globals['_IMPORTPASSAGESREQUEST']._serialized_start=883
+  _globals['_IMPORTPASSAGESREQUEST']._serialized_end=1050
+  _globals['_IMPORTPASSAGESRESPONSE']._serialized_start=1052
+  _globals['_IMPORTPASSAGESRESPONSE']._serialized_end=1123
+  _globals['_GETPASSAGEREQUEST']._serialized_start=1125
+  _globals['_GETPASSAGEREQUEST']._serialized_end=1175
+  _globals['_GETPASSAGERESPONSE']._serialized_start=1177
+  _globals['_GETPASSAGERESPONSE']._serialized_end=1241
+  _globals['_LISTPASSAGESREQUEST']._serialized_start=1244
+  _globals['_LISTPASSAGESREQUEST']._serialized_end=1393
+  _globals['_LISTPASSAGESRESPONSE']._serialized_start=1395
+  _globals['_LISTPASSAGESRESPONSE']._serialized_end=1487
+  _globals['_UPDATEPASSAGEREQUEST']._serialized_start=1490
+  _globals['_UPDATEPASSAGEREQUEST']._serialized_end=1869
+  _globals['_UPDATEPASSAGERESPONSE']._serialized_start=1871
+  _globals['_UPDATEPASSAGERESPONSE']._serialized_end=1938
+  _globals['_DELETEPASSAGEREQUEST']._serialized_start=1940
+  _globals['_DELETEPASSAGEREQUEST']._serialized_end=1993
+  _globals['_DELETEPASSAGERESPONSE']._serialized_start=1995
+  _globals['_DELETEPASSAGERESPONSE']._serialized_end=2018
+  _globals['_SEARCHPASSAGESREQUEST']._serialized_start=2021
+  _globals['_SEARCHPASSAGESREQUEST']._serialized_end=2431
+  _globals['_SEARCHPASSAGESRESPONSE']._serialized_start=2433
+  _globals['_SEARCHPASSAGESRESPONSE']._serialized_end=2519
+  _globals['_PASSAGEHIT']._serialized_start=2521
+  _globals['_PASSAGEHIT']._serialized_end=2644
+  _globals['_ARCHIVALMEMORYSERVICE']._serialized_start=2647
+  _globals['_ARCHIVALMEMORYSERVICE']._serialized_end=3485
 # @@protoc_insertion_point(module_scope)

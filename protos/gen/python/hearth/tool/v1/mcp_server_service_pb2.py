@@ -26,9 +26,10 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from hearth.tool.v1 import mcp_server_pb2 as hearth_dot_tool_dot_v1_dot_mcp__server__pb2
 from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
+from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'hearth/tool/v1/mcp_server_service.proto\x12\x0ehearth.tool.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fhearth/tool/v1/mcp_server.proto\x1a\x1bhearth/type/v1/access.proto\"\x89\x02\n\x16\x43reateMcpServerRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\xcd\x01\n\nmcp_server\x18\x02 \x01(\x0b\x32\x19.hearth.tool.v1.McpServerB\x9d\x01\xbaH\x99\x01\xba\x01\x92\x01\n\x0fmcp_server.name\x12Lname must be 1 to 32 letters, digits or underscores, beginning with a letter\x1a\x31this.name.matches(\'^[a-zA-Z][a-zA-Z0-9_]{0,31}$\')\xc8\x01\x01\"H\n\x17\x43reateMcpServerResponse\x12-\n\nmcp_server\x18\x01 \x01(\x0b\x32\x19.hearth.tool.v1.McpServer\"7\n\x13GetMcpServerRequest\x12 \n\rmcp_server_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"E\n\x14GetMcpServerResponse\x12-\n\nmcp_server\x18\x01 \x01(\x0b\x32\x19.hearth.tool.v1.McpServer\"Q\n\x15ListMcpServersRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"a\n\x16ListMcpServersResponse\x12.\n\x0bmcp_servers\x18\x01 \x03(\x0b\x32\x19.hearth.tool.v1.McpServer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xe2\x02\n\x16UpdateMcpServerRequest\x12\x35\n\nmcp_server\x18\x01 \x01(\x0b\x32\x19.hearth.tool.v1.McpServerB\x06\xbaH\x03\xc8\x01\x01\x12\x90\x02\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\xde\x01\xbaH\xda\x01\xba\x01\xd3\x01\n\x11update_mask.paths\x12Mmust name one or more of: transport, url, command, header_secrets, timeout_ms\x1aosize(this.paths) > 0 && this.paths.all(p, p in [\'transport\', \'url\', \'command\', \'header_secrets\', \'timeout_ms\'])\xc8\x01\x01\"H\n\x17UpdateMcpServerResponse\x12-\n\nmcp_server\x18\x01 \x01(\x0b\x32\x19.hearth.tool.v1.McpServer\":\n\x16\x44\x65leteMcpServerRequest\x12 \n\rmcp_server_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x19\n\x17\x44\x65leteMcpServerResponse\"8\n\x14SyncMcpServerRequest\x12 \n\rmcp_server_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"w\n\x15SyncMcpServerResponse\x12-\n\nmcp_server\x18\x01 \x01(\x0b\x32\x19.hearth.tool.v1.McpServer\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x02 \x03(\t\x12\x0f\n\x07updated\x18\x03 \x03(\t\x12\x0f\n\x07removed\x18\x04 \x03(\t2\xfc\x04\n\x10McpServerService\x12h\n\x0f\x43reateMcpServer\x12&.hearth.tool.v1.CreateMcpServerRequest\x1a\'.hearth.tool.v1.CreateMcpServerResponse\"\x04\xa8\xbb\x18\x04\x12_\n\x0cGetMcpServer\x12#.hearth.tool.v1.GetMcpServerRequest\x1a$.hearth.tool.v1.GetMcpServerResponse\"\x04\xa8\xbb\x18\x02\x12\x65\n\x0eListMcpServers\x12%.hearth.tool.v1.ListMcpServersRequest\x1a&.hearth.tool.v1.ListMcpServersResponse\"\x04\xa8\xbb\x18\x02\x12h\n\x0fUpdateMcpServer\x12&.hearth.tool.v1.UpdateMcpServerRequest\x1a\'.hearth.tool.v1.UpdateMcpServerResponse\"\x04\xa8\xbb\x18\x04\x12h\n\x0f\x44\x65leteMcpServer\x12&.hearth.tool.v1.DeleteMcpServerRequest\x1a\'.hearth.tool.v1.DeleteMcpServerResponse\"\x04\xa8\xbb\x18\x04\x12\x62\n\rSyncMcpServer\x12$.hearth.tool.v1.SyncMcpServerRequest\x1a%.hearth.tool.v1.SyncMcpServerResponse\"\x04\xa8\xbb\x18\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'hearth/tool/v1/mcp_server_service.proto\x12\x0ehearth.tool.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fhearth/tool/v1/mcp_server.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\"\x89\x02\n\x16\x43reateMcpServerRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\xcd\x01\n\nmcp_server\x18\x02 \x01(\x0b\x32\x19.hearth.tool.v1.McpServerB\x9d\x01\xbaH\x99\x01\xba\x01\x92\x01\n\x0fmcp_server.name\x12Lname must be 1 to 32 letters, digits or underscores, beginning with a letter\x1a\x31this.name.matches(\'^[a-zA-Z][a-zA-Z0-9_]{0,31}$\')\xc8\x01\x01\"H\n\x17\x43reateMcpServerResponse\x12-\n\nmcp_server\x18\x01 \x01(\x0b\x32\x19.hearth.tool.v1.McpServer\"7\n\x13GetMcpServerRequest\x12 \n\rmcp_server_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"E\n\x14GetMcpServerResponse\x12-\n\nmcp_server\x18\x01 \x01(\x0b\x32\x19.hearth.tool.v1.McpServer\"Q\n\x15ListMcpServersRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"a\n\x16ListMcpServersResponse\x12.\n\x0bmcp_servers\x18\x01 \x03(\x0b\x32\x19.hearth.tool.v1.McpServer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xe2\x02\n\x16UpdateMcpServerRequest\x12\x35\n\nmcp_server\x18\x01 \x01(\x0b\x32\x19.hearth.tool.v1.McpServerB\x06\xbaH\x03\xc8\x01\x01\x12\x90\x02\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\xde\x01\xbaH\xda\x01\xba\x01\xd3\x01\n\x11update_mask.paths\x12Mmust name one or more of: transport, url, command, header_secrets, timeout_ms\x1aosize(this.paths) > 0 && this.paths.all(p, p in [\'transport\', \'url\', \'command\', \'header_secrets\', \'timeout_ms\'])\xc8\x01\x01\"H\n\x17UpdateMcpServerResponse\x12-\n\nmcp_server\x18\x01 \x01(\x0b\x32\x19.hearth.tool.v1.McpServer\":\n\x16\x44\x65leteMcpServerRequest\x12 \n\rmcp_server_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x19\n\x17\x44\x65leteMcpServerResponse\"8\n\x14SyncMcpServerRequest\x12 \n\rmcp_server_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"w\n\x15SyncMcpServerResponse\x12-\n\nmcp_server\x18\x01 \x01(\x0b\x32\x19.hearth.tool.v1.McpServer\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x02 \x03(\t\x12\x0f\n\x07updated\x18\x03 \x03(\t\x12\x0f\n\x07removed\x18\x04 \x03(\t2\xd0\x05\n\x10McpServerService\x12}\n\x0f\x43reateMcpServer\x12&.hearth.tool.v1.CreateMcpServerRequest\x1a\'.hearth.tool.v1.CreateMcpServerResponse\"\x19\xa8\xbb\x18\x04\xb2\xbb\x18\x11\x08\x02\x1a\rmcp_server.id\x12_\n\x0cGetMcpServer\x12#.hearth.tool.v1.GetMcpServerRequest\x1a$.hearth.tool.v1.GetMcpServerResponse\"\x04\xa8\xbb\x18\x02\x12\x65\n\x0eListMcpServers\x12%.hearth.tool.v1.ListMcpServersRequest\x1a&.hearth.tool.v1.ListMcpServersResponse\"\x04\xa8\xbb\x18\x02\x12}\n\x0fUpdateMcpServer\x12&.hearth.tool.v1.UpdateMcpServerRequest\x1a\'.hearth.tool.v1.UpdateMcpServerResponse\"\x19\xa8\xbb\x18\x04\xb2\xbb\x18\x11\x08\x02\x12\rmcp_server.id\x12}\n\x0f\x44\x65leteMcpServer\x12&.hearth.tool.v1.DeleteMcpServerRequest\x1a\'.hearth.tool.v1.DeleteMcpServerResponse\"\x19\xa8\xbb\x18\x04\xb2\xbb\x18\x11\x08\x02\x12\rmcp_server_id\x12w\n\rSyncMcpServer\x12$.hearth.tool.v1.SyncMcpServerRequest\x1a%.hearth.tool.v1.SyncMcpServerResponse\"\x19\xa8\xbb\x18\x03\xb2\xbb\x18\x11\x08\x02\x12\rmcp_server_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,41 +55,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SYNCMCPSERVERREQUEST'].fields_by_name['mcp_server_id']._loaded_options = None
   _globals['_SYNCMCPSERVERREQUEST'].fields_by_name['mcp_server_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_MCPSERVERSERVICE'].methods_by_name['CreateMcpServer']._loaded_options = None
-  _globals['_MCPSERVERSERVICE'].methods_by_name['CreateMcpServer']._serialized_options = b'\250\273\030\004'
+  _globals['_MCPSERVERSERVICE'].methods_by_name['CreateMcpServer']._serialized_options = b'\250\273\030\004\262\273\030\021\010\002\032\rmcp_server.id'
   _globals['_MCPSERVERSERVICE'].methods_by_name['GetMcpServer']._loaded_options = None
   _globals['_MCPSERVERSERVICE'].methods_by_name['GetMcpServer']._serialized_options = b'\250\273\030\002'
   _globals['_MCPSERVERSERVICE'].methods_by_name['ListMcpServers']._loaded_options = None
   _globals['_MCPSERVERSERVICE'].methods_by_name['ListMcpServers']._serialized_options = b'\250\273\030\002'
   _globals['_MCPSERVERSERVICE'].methods_by_name['UpdateMcpServer']._loaded_options = None
-  _globals['_MCPSERVERSERVICE'].methods_by_name['UpdateMcpServer']._serialized_options = b'\250\273\030\004'
+  _globals['_MCPSERVERSERVICE'].methods_by_name['UpdateMcpServer']._serialized_options = b'\250\273\030\004\262\273\030\021\010\002\022\rmcp_server.id'
   _globals['_MCPSERVERSERVICE'].methods_by_name['DeleteMcpServer']._loaded_options = None
-  _globals['_MCPSERVERSERVICE'].methods_by_name['DeleteMcpServer']._serialized_options = b'\250\273\030\004'
+  _globals['_MCPSERVERSERVICE'].methods_by_name['DeleteMcpServer']._serialized_options = b'\250\273\030\004\262\273\030\021\010\002\022\rmcp_server_id'
   _globals['_MCPSERVERSERVICE'].methods_by_name['SyncMcpServer']._loaded_options = None
-  _globals['_MCPSERVERSERVICE'].methods_by_name['SyncMcpServer']._serialized_options = b'\250\273\030\003'
-  _globals['_CREATEMCPSERVERREQUEST']._serialized_start=185
-  _globals['_CREATEMCPSERVERREQUEST']._serialized_end=450
-  _globals['_CREATEMCPSERVERRESPONSE']._serialized_start=452
-  _globals['_CREATEMCPSERVERRESPONSE']._serialized_end=524
-  _globals['_GETMCPSERVERREQUEST']._serialized_start=526
-  _globals['_GETMCPSERVERREQUEST']._serialized_end=581
-  _globals['_GETMCPSERVERRESPONSE']._serialized_start=583
-  _globals['_GETMCPSERVERRESPONSE']._serialized_end=652
-  _globals['_LISTMCPSERVERSREQUEST']._serialized_start=654
-  _globals['_LISTMCPSERVERSREQUEST']._serialized_end=735
-  _globals['_LISTMCPSERVERSRESPONSE']._serialized_start=737
-  _globals['_LISTMCPSERVERSRESPONSE']._serialized_end=834
-  _globals['_UPDATEMCPSERVERREQUEST']._serialized_start=837
-  _globals['_UPDATEMCPSERVERREQUEST']._serialized_end=1191
-  _globals['_UPDATEMCPSERVERRESPONSE']._serialized_start=1193
-  _globals['_UPDATEMCPSERVERRESPONSE']._serialized_end=1265
-  _globals['_DELETEMCPSERVERREQUEST']._serialized_start=1267
-  _globals['_DELETEMCPSERVERREQUEST']._serialized_end=1325
-  _globals['_DELETEMCPSERVERRESPONSE']._serialized_start=1327
-  _globals['_DELETEMCPSERVERRESPONSE']._serialized_end=1352
-  _globals['_SYNCMCPSERVERREQUEST']._serialized_start=1354
-  _globals['_SYNCMCPSERVERREQUEST']._serialized_end=1410
-  _globals['_SYNCMCPSERVERRESPONSE']._serialized_start=1412
-  _globals['_SYNCMCPSERVERRESPONSE']._serialized_end=1531
-  _globals['_MCPSERVERSERVICE']._serialized_start=1534
-  _globals['_MCPSERVERSERVICE']._serialized_end=2170
+  _globals['_MCPSERVERSERVICE'].methods_by_name['SyncMcpServer']._serialized_options = b'\250\273\030\003\262\273\030\021\010\002\022\rmcp_server_id'
+  _globals['_CREATEMCPSERVERREQUEST']._serialized_start=213
+  _globals['_CREATEMCPSERVERREQUEST']._serialized_end=478
+  _globals['_CREATEMCPSERVERRESPONSE']._serialized_start=480
+  _globals['_CREATEMCPSERVERRESPONSE']._serialized_end=552
+  _globals['_GETMCPSERVERREQUEST']._serialized_start=554
+  _globals['_GETMCPSERVERREQUEST']._serialized_end=609
+  _globals['_GETMCPSERVERRESPONSE']._serialized_start=611
+  _globals['_GETMCPSERVERRESPONSE']._serialized_end=680
+  _globals['_LISTMCPSERVERSREQUEST']._serialized_start=682
+  _globals['_LISTMCPSERVERSREQUEST']._serialized_end=763
+  _globals['_LISTMCPSERVERSRESPONSE']._serialized_start=765
+  _globals['_LISTMCPSERVERSRESPONSE']._serialized_end=862
+  _globals['_UPDATEMCPSERVERREQUEST']._serialized_start=865
+  _globals['_UPDATEMCPSERVERREQUEST']._serialized_end=1219
+  _globals['_UPDATEMCPSERVERRESPONSE']._serialized_start=1221
+  _globals['_UPDATEMCPSERVERRESPONSE']._serialized_end=1293
+  _globals['_DELETEMCPSERVERREQUEST']._serialized_start=1295
+  _globals['_DELETEMCPSERVERREQUEST']._serialized_end=1353
+  _globals['_DELETEMCPSERVERRESPONSE']._serialized_start=1355
+  _globals['_DELETEMCPSERVERRESPONSE']._serialized_end=1380
+  _globals['_SYNCMCPSERVERREQUEST']._serialized_start=1382
+  _globals['_SYNCMCPSERVERREQUEST']._serialized_end=1438
+  _globals['_SYNCMCPSERVERRESPONSE']._serialized_start=1440
+  _globals['_SYNCMCPSERVERRESPONSE']._serialized_end=1559
+  _globals['_MCPSERVERSERVICE']._serialized_start=1562
+  _globals['_MCPSERVERSERVICE']._serialized_end=2282
 # @@protoc_insertion_point(module_scope)

@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from hearth.tool.v1 import secret_pb2 as hearth_dot_tool_dot_v1_dot_secret__pb2
 from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
+from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hearth/tool/v1/secret_service.proto\x12\x0ehearth.tool.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1bhearth/tool/v1/secret.proto\x1a\x1bhearth/type/v1/access.proto\"^\n\x10SetSecretRequest\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\x12\x1d\n\x05value\x18\x02 \x01(\tB\x0e\x80\x01\x01\xbaH\x08r\x06\x10\x01(\x80\x80\x04\";\n\x11SetSecretResponse\x12&\n\x06secret\x18\x01 \x01(\x0b\x32\x16.hearth.tool.v1.Secret\"N\n\x12ListSecretsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"W\n\x13ListSecretsResponse\x12\'\n\x07secrets\x18\x01 \x03(\x0b\x32\x16.hearth.tool.v1.Secret\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x13\x44\x65leteSecretRequest\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x16\n\x14\x44\x65leteSecretResponse2\xa6\x02\n\rSecretService\x12V\n\tSetSecret\x12 .hearth.tool.v1.SetSecretRequest\x1a!.hearth.tool.v1.SetSecretResponse\"\x04\xa8\xbb\x18\x04\x12\\\n\x0bListSecrets\x12\".hearth.tool.v1.ListSecretsRequest\x1a#.hearth.tool.v1.ListSecretsResponse\"\x04\xa8\xbb\x18\x03\x12_\n\x0c\x44\x65leteSecret\x12#.hearth.tool.v1.DeleteSecretRequest\x1a$.hearth.tool.v1.DeleteSecretResponse\"\x04\xa8\xbb\x18\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hearth/tool/v1/secret_service.proto\x12\x0ehearth.tool.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1bhearth/tool/v1/secret.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\"^\n\x10SetSecretRequest\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\x12\x1d\n\x05value\x18\x02 \x01(\tB\x0e\x80\x01\x01\xbaH\x08r\x06\x10\x01(\x80\x80\x04\";\n\x11SetSecretResponse\x12&\n\x06secret\x18\x01 \x01(\x0b\x32\x16.hearth.tool.v1.Secret\"N\n\x12ListSecretsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"W\n\x13ListSecretsResponse\x12\'\n\x07secrets\x18\x01 \x03(\x0b\x32\x16.hearth.tool.v1.Secret\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x13\x44\x65leteSecretRequest\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x16\n\x14\x44\x65leteSecretResponse2\xc3\x02\n\rSecretService\x12g\n\tSetSecret\x12 .hearth.tool.v1.SetSecretRequest\x1a!.hearth.tool.v1.SetSecretResponse\"\x15\xa8\xbb\x18\x04\xb2\xbb\x18\r\x08\x02\x1a\tsecret.id\x12\\\n\x0bListSecrets\x12\".hearth.tool.v1.ListSecretsRequest\x1a#.hearth.tool.v1.ListSecretsResponse\"\x04\xa8\xbb\x18\x03\x12k\n\x0c\x44\x65leteSecret\x12#.hearth.tool.v1.DeleteSecretRequest\x1a$.hearth.tool.v1.DeleteSecretResponse\"\x10\xa8\xbb\x18\x04\xb2\xbb\x18\x08\x08\x02\x12\x04nameb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,23 +46,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETESECRETREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_DELETESECRETREQUEST'].fields_by_name['name']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_SECRETSERVICE'].methods_by_name['SetSecret']._loaded_options = None
-  _globals['_SECRETSERVICE'].methods_by_name['SetSecret']._serialized_options = b'\250\273\030\004'
+  _globals['_SECRETSERVICE'].methods_by_name['SetSecret']._serialized_options = b'\250\273\030\004\262\273\030\r\010\002\032\tsecret.id'
   _globals['_SECRETSERVICE'].methods_by_name['ListSecrets']._loaded_options = None
   _globals['_SECRETSERVICE'].methods_by_name['ListSecrets']._serialized_options = b'\250\273\030\003'
   _globals['_SECRETSERVICE'].methods_by_name['DeleteSecret']._loaded_options = None
-  _globals['_SECRETSERVICE'].methods_by_name['DeleteSecret']._serialized_options = b'\250\273\030\004'
-  _globals['_SETSECRETREQUEST']._serialized_start=142
-  _globals['_SETSECRETREQUEST']._serialized_end=236
-  _globals['_SETSECRETRESPONSE']._serialized_start=238
-  _globals['_SETSECRETRESPONSE']._serialized_end=297
-  _globals['_LISTSECRETSREQUEST']._serialized_start=299
-  _globals['_LISTSECRETSREQUEST']._serialized_end=377
-  _globals['_LISTSECRETSRESPONSE']._serialized_start=379
-  _globals['_LISTSECRETSRESPONSE']._serialized_end=466
-  _globals['_DELETESECRETREQUEST']._serialized_start=468
-  _globals['_DELETESECRETREQUEST']._serialized_end=514
-  _globals['_DELETESECRETRESPONSE']._serialized_start=516
-  _globals['_DELETESECRETRESPONSE']._serialized_end=538
-  _globals['_SECRETSERVICE']._serialized_start=541
-  _globals['_SECRETSERVICE']._serialized_end=835
+  _globals['_SECRETSERVICE'].methods_by_name['DeleteSecret']._serialized_options = b'\250\273\030\004\262\273\030\010\010\002\022\004name'
+  _globals['_SETSECRETREQUEST']._serialized_start=170
+  _globals['_SETSECRETREQUEST']._serialized_end=264
+  _globals['_SETSECRETRESPONSE']._serialized_start=266
+  _globals['_SETSECRETRESPONSE']._serialized_end=325
+  _globals['_LISTSECRETSREQUEST']._serialized_start=327
+  _globals['_LISTSECRETSREQUEST']._serialized_end=405
+  _globals['_LISTSECRETSRESPONSE']._serialized_start=407
+  _globals['_LISTSECRETSRESPONSE']._serialized_end=494
+  _globals['_DELETESECRETREQUEST']._serialized_start=496
+  _globals['_DELETESECRETREQUEST']._serialized_end=542
+  _globals['_DELETESECRETRESPONSE']._serialized_start=544
+  _globals['_DELETESECRETRESPONSE']._serialized_end=566
+  _globals['_SECRETSERVICE']._serialized_start=569
+  _globals['_SECRETSERVICE']._serialized_end=892
 # @@protoc_insertion_point(module_scope)

@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
+from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+hearth/tool/v1/tool_execution_service.proto\x12\x0ehearth.tool.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1bhearth/type/v1/access.proto\"\xbe\x01\n\x12\x45xecuteToolRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1c\n\x07tool_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12\x19\n\x04name\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12\x18\n\x07version\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12*\n\targuments\x18\x05 \x01(\x0b\x32\x17.google.protobuf.StructB\x0b\n\x02\x62y\x12\x05\xbaH\x02\x08\x01\"\x83\x01\n\x13\x45xecuteToolResponse\x12-\n\x06output\x18\x01 \x01(\x0b\x32\x1b.hearth.tool.v1.OutputChunkH\x00\x12\x35\n\x06result\x18\x02 \x01(\x0b\x32#.hearth.tool.v1.ToolExecutionResultH\x00\x42\x06\n\x04kind\"I\n\x0bOutputChunk\x12,\n\x06stream\x18\x01 \x01(\x0e\x32\x1c.hearth.tool.v1.OutputStream\x12\x0c\n\x04text\x18\x02 \x01(\t\"\xec\x01\n\x13ToolExecutionResult\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".hearth.tool.v1.ToolExecutionState\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x0c\n\x04text\x18\x03 \x01(\t\x12(\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x19.hearth.tool.v1.ToolError\x12\x14\n\x0ctool_version\x18\x05 \x01(\x05\x12\x13\n\x0b\x64uration_ms\x18\x06 \x01(\x03\x12\x18\n\x10output_truncated\x18\x07 \x01(\x08\"=\n\tToolError\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\ttraceback\x18\x03 \x01(\t*a\n\x0cOutputStream\x12\x1d\n\x19OUTPUT_STREAM_UNSPECIFIED\x10\x00\x12\x18\n\x14OUTPUT_STREAM_STDOUT\x10\x01\x12\x18\n\x14OUTPUT_STREAM_STDERR\x10\x02*\xc4\x01\n\x12ToolExecutionState\x12$\n TOOL_EXECUTION_STATE_UNSPECIFIED\x10\x00\x12\"\n\x1eTOOL_EXECUTION_STATE_SUCCEEDED\x10\x01\x12\x1f\n\x1bTOOL_EXECUTION_STATE_FAILED\x10\x02\x12\"\n\x1eTOOL_EXECUTION_STATE_TIMED_OUT\x10\x03\x12\x1f\n\x1bTOOL_EXECUTION_STATE_KILLED\x10\x04\x32v\n\x14ToolExecutionService\x12^\n\x0b\x45xecuteTool\x12\".hearth.tool.v1.ExecuteToolRequest\x1a#.hearth.tool.v1.ExecuteToolResponse\"\x04\xa8\xbb\x18\x03\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+hearth/tool/v1/tool_execution_service.proto\x12\x0ehearth.tool.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\"\xbe\x01\n\x12\x45xecuteToolRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1c\n\x07tool_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12\x19\n\x04name\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12\x18\n\x07version\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12*\n\targuments\x18\x05 \x01(\x0b\x32\x17.google.protobuf.StructB\x0b\n\x02\x62y\x12\x05\xbaH\x02\x08\x01\"\x83\x01\n\x13\x45xecuteToolResponse\x12-\n\x06output\x18\x01 \x01(\x0b\x32\x1b.hearth.tool.v1.OutputChunkH\x00\x12\x35\n\x06result\x18\x02 \x01(\x0b\x32#.hearth.tool.v1.ToolExecutionResultH\x00\x42\x06\n\x04kind\"I\n\x0bOutputChunk\x12,\n\x06stream\x18\x01 \x01(\x0e\x32\x1c.hearth.tool.v1.OutputStream\x12\x0c\n\x04text\x18\x02 \x01(\t\"\xec\x01\n\x13ToolExecutionResult\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".hearth.tool.v1.ToolExecutionState\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x0c\n\x04text\x18\x03 \x01(\t\x12(\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x19.hearth.tool.v1.ToolError\x12\x14\n\x0ctool_version\x18\x05 \x01(\x05\x12\x13\n\x0b\x64uration_ms\x18\x06 \x01(\x03\x12\x18\n\x10output_truncated\x18\x07 \x01(\x08\"=\n\tToolError\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\ttraceback\x18\x03 \x01(\t*a\n\x0cOutputStream\x12\x1d\n\x19OUTPUT_STREAM_UNSPECIFIED\x10\x00\x12\x18\n\x14OUTPUT_STREAM_STDOUT\x10\x01\x12\x18\n\x14OUTPUT_STREAM_STDERR\x10\x02*\xc4\x01\n\x12ToolExecutionState\x12$\n TOOL_EXECUTION_STATE_UNSPECIFIED\x10\x00\x12\"\n\x1eTOOL_EXECUTION_STATE_SUCCEEDED\x10\x01\x12\x1f\n\x1bTOOL_EXECUTION_STATE_FAILED\x10\x02\x12\"\n\x1eTOOL_EXECUTION_STATE_TIMED_OUT\x10\x03\x12\x1f\n\x1bTOOL_EXECUTION_STATE_KILLED\x10\x04\x32\x87\x01\n\x14ToolExecutionService\x12o\n\x0b\x45xecuteTool\x12\".hearth.tool.v1.ExecuteToolRequest\x1a#.hearth.tool.v1.ExecuteToolResponse\"\x15\xa8\xbb\x18\x03\xb2\xbb\x18\r\x08\x02\x12\x07tool_id \x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,21 +46,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXECUTETOOLREQUEST'].fields_by_name['version']._loaded_options = None
   _globals['_EXECUTETOOLREQUEST'].fields_by_name['version']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_TOOLEXECUTIONSERVICE'].methods_by_name['ExecuteTool']._loaded_options = None
-  _globals['_TOOLEXECUTIONSERVICE'].methods_by_name['ExecuteTool']._serialized_options = b'\250\273\030\003'
-  _globals['_OUTPUTSTREAM']._serialized_start=855
-  _globals['_OUTPUTSTREAM']._serialized_end=952
-  _globals['_TOOLEXECUTIONSTATE']._serialized_start=955
-  _globals['_TOOLEXECUTIONSTATE']._serialized_end=1151
-  _globals['_EXECUTETOOLREQUEST']._serialized_start=152
-  _globals['_EXECUTETOOLREQUEST']._serialized_end=342
-  _globals['_EXECUTETOOLRESPONSE']._serialized_start=345
-  _globals['_EXECUTETOOLRESPONSE']._serialized_end=476
-  _globals['_OUTPUTCHUNK']._serialized_start=478
-  _globals['_OUTPUTCHUNK']._serialized_end=551
-  _globals['_TOOLEXECUTIONRESULT']._serialized_start=554
-  _globals['_TOOLEXECUTIONRESULT']._serialized_end=790
-  _globals['_TOOLERROR']._serialized_start=792
-  _globals['_TOOLERROR']._serialized_end=853
-  _globals['_TOOLEXECUTIONSERVICE']._serialized_start=1153
-  _globals['_TOOLEXECUTIONSERVICE']._serialized_end=1271
+  _globals['_TOOLEXECUTIONSERVICE'].methods_by_name['ExecuteTool']._serialized_options = b'\250\273\030\003\262\273\030\r\010\002\022\007tool_id \001'
+  _globals['_OUTPUTSTREAM']._serialized_start=883
+  _globals['_OUTPUTSTREAM']._serialized_end=980
+  _globals['_TOOLEXECUTIONSTATE']._serialized_start=983
+  _globals['_TOOLEXECUTIONSTATE']._serialized_end=1179
+  _globals['_EXECUTETOOLREQUEST']._serialized_start=180
+  _globals['_EXECUTETOOLREQUEST']._serialized_end=370
+  _globals['_EXECUTETOOLRESPONSE']._serialized_start=373
+  _globals['_EXECUTETOOLRESPONSE']._serialized_end=504
+  _globals['_OUTPUTCHUNK']._serialized_start=506
+  _globals['_OUTPUTCHUNK']._serialized_end=579
+  _globals['_TOOLEXECUTIONRESULT']._serialized_start=582
+  _globals['_TOOLEXECUTIONRESULT']._serialized_end=818
+  _globals['_TOOLERROR']._serialized_start=820
+  _globals['_TOOLERROR']._serialized_end=881
+  _globals['_TOOLEXECUTIONSERVICE']._serialized_start=1182
+  _globals['_TOOLEXECUTIONSERVICE']._serialized_end=1317
 # @@protoc_insertion_point(module_scope)

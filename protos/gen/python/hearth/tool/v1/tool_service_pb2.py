@@ -27,9 +27,10 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from hearth.tool.v1 import tool_pb2 as hearth_dot_tool_dot_v1_dot_tool__pb2
 from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
+from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hearth/tool/v1/tool_service.proto\x12\x0ehearth.tool.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x19hearth/tool/v1/tool.proto\x1a\x1bhearth/type/v1/access.proto\"\x82\x02\n\x08ToolSpec\x12\x35\n\x04name\x18\x01 \x01(\tB\'\xbaH$r\"2 ^([a-zA-Z_][a-zA-Z0-9_]{0,63})?$\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12 \n\x0bsource_code\x18\x03 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x10\x12+\n\nparameters\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12!\n\x04tags\x18\x05 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12.\n\x08settings\x18\x06 \x01(\x0b\x32\x1c.hearth.tool.v1.ToolSettings\"d\n\x11\x43reateToolRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04tool\x18\x02 \x01(\x0b\x32\x18.hearth.tool.v1.ToolSpecB\x06\xbaH\x03\xc8\x01\x01\"8\n\x12\x43reateToolResponse\x12\"\n\x04tool\x18\x01 \x01(\x0b\x32\x14.hearth.tool.v1.Tool\"d\n\x11UpsertToolRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04tool\x18\x02 \x01(\x0b\x32\x18.hearth.tool.v1.ToolSpecB\x06\xbaH\x03\xc8\x01\x01\"I\n\x12UpsertToolResponse\x12\"\n\x04tool\x18\x01 \x01(\x0b\x32\x14.hearth.tool.v1.Tool\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"V\n\x0eGetToolRequest\x12\x1c\n\x07tool_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12\x19\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x42\x0b\n\x02\x62y\x12\x05\xbaH\x02\x08\x01\"5\n\x0fGetToolResponse\x12\"\n\x04tool\x18\x01 \x01(\x0b\x32\x14.hearth.tool.v1.Tool\"\xe2\x01\n\x10ListToolsRequest\x12\x1c\n\x0bname_prefix\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1f\n\x04tags\x18\x02 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x10\"\x07r\x05\x10\x01\x18\x80\x01\x12\x30\n\x04kind\x18\x03 \x01(\x0e\x32\x18.hearth.tool.v1.ToolKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12#\n\x08tool_ids\x18\x04 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\xc8\x01\"\x06r\x04\x10\x01\x18@\x12\x1a\n\tpage_size\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"Q\n\x11ListToolsResponse\x12#\n\x05tools\x18\x01 \x03(\x0b\x32\x14.hearth.tool.v1.Tool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd4\x02\n\x11UpdateToolRequest\x12*\n\x04tool\x18\x01 \x01(\x0b\x32\x14.hearth.tool.v1.ToolB\x06\xbaH\x03\xc8\x01\x01\x12\x92\x02\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\xe0\x01\xbaH\xdc\x01\xba\x01\xd5\x01\n\x11update_mask.paths\x12Nmust name one or more of: description, source_code, parameters, tags, settings\x1apsize(this.paths) > 0 && this.paths.all(p, p in [\'description\', \'source_code\', \'parameters\', \'tags\', \'settings\'])\xc8\x01\x01\"8\n\x12UpdateToolResponse\x12\"\n\x04tool\x18\x01 \x01(\x0b\x32\x14.hearth.tool.v1.Tool\"/\n\x11\x44\x65leteToolRequest\x12\x1a\n\x07tool_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x14\n\x12\x44\x65leteToolResponse\"o\n\x17ListToolVersionsRequest\x12\x1a\n\x07tool_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"g\n\x18ListToolVersionsResponse\x12\x32\n\rtool_versions\x18\x01 \x03(\x0b\x32\x1b.hearth.tool.v1.ToolVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x17\x44\x65riveToolSchemaRequest\x12 \n\x0bsource_code\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x10\"j\n\x18\x44\x65riveToolSchemaResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12+\n\nparameters\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct2\xfd\x05\n\x0bToolService\x12Y\n\nCreateTool\x12!.hearth.tool.v1.CreateToolRequest\x1a\".hearth.tool.v1.CreateToolResponse\"\x04\xa8\xbb\x18\x03\x12Y\n\nUpsertTool\x12!.hearth.tool.v1.UpsertToolRequest\x1a\".hearth.tool.v1.UpsertToolResponse\"\x04\xa8\xbb\x18\x03\x12P\n\x07GetTool\x12\x1e.hearth.tool.v1.GetToolRequest\x1a\x1f.hearth.tool.v1.GetToolResponse\"\x04\xa8\xbb\x18\x02\x12V\n\tListTools\x12 .hearth.tool.v1.ListToolsRequest\x1a!.hearth.tool.v1.ListToolsResponse\"\x04\xa8\xbb\x18\x02\x12Y\n\nUpdateTool\x12!.hearth.tool.v1.UpdateToolRequest\x1a\".hearth.tool.v1.UpdateToolResponse\"\x04\xa8\xbb\x18\x03\x12Y\n\nDeleteTool\x12!.hearth.tool.v1.DeleteToolRequest\x1a\".hearth.tool.v1.DeleteToolResponse\"\x04\xa8\xbb\x18\x03\x12k\n\x10ListToolVersions\x12\'.hearth.tool.v1.ListToolVersionsRequest\x1a(.hearth.tool.v1.ListToolVersionsResponse\"\x04\xa8\xbb\x18\x02\x12k\n\x10\x44\x65riveToolSchema\x12\'.hearth.tool.v1.DeriveToolSchemaRequest\x1a(.hearth.tool.v1.DeriveToolSchemaResponse\"\x04\xa8\xbb\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hearth/tool/v1/tool_service.proto\x12\x0ehearth.tool.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x19hearth/tool/v1/tool.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\"\x82\x02\n\x08ToolSpec\x12\x35\n\x04name\x18\x01 \x01(\tB\'\xbaH$r\"2 ^([a-zA-Z_][a-zA-Z0-9_]{0,63})?$\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12 \n\x0bsource_code\x18\x03 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x10\x12+\n\nparameters\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12!\n\x04tags\x18\x05 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12.\n\x08settings\x18\x06 \x01(\x0b\x32\x1c.hearth.tool.v1.ToolSettings\"d\n\x11\x43reateToolRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04tool\x18\x02 \x01(\x0b\x32\x18.hearth.tool.v1.ToolSpecB\x06\xbaH\x03\xc8\x01\x01\"8\n\x12\x43reateToolResponse\x12\"\n\x04tool\x18\x01 \x01(\x0b\x32\x14.hearth.tool.v1.Tool\"d\n\x11UpsertToolRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04tool\x18\x02 \x01(\x0b\x32\x18.hearth.tool.v1.ToolSpecB\x06\xbaH\x03\xc8\x01\x01\"I\n\x12UpsertToolResponse\x12\"\n\x04tool\x18\x01 \x01(\x0b\x32\x14.hearth.tool.v1.Tool\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"V\n\x0eGetToolRequest\x12\x1c\n\x07tool_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12\x19\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x42\x0b\n\x02\x62y\x12\x05\xbaH\x02\x08\x01\"5\n\x0fGetToolResponse\x12\"\n\x04tool\x18\x01 \x01(\x0b\x32\x14.hearth.tool.v1.Tool\"\xe2\x01\n\x10ListToolsRequest\x12\x1c\n\x0bname_prefix\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1f\n\x04tags\x18\x02 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x10\"\x07r\x05\x10\x01\x18\x80\x01\x12\x30\n\x04kind\x18\x03 \x01(\x0e\x32\x18.hearth.tool.v1.ToolKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12#\n\x08tool_ids\x18\x04 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\xc8\x01\"\x06r\x04\x10\x01\x18@\x12\x1a\n\tpage_size\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"Q\n\x11ListToolsResponse\x12#\n\x05tools\x18\x01 \x03(\x0b\x32\x14.hearth.tool.v1.Tool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd4\x02\n\x11UpdateToolRequest\x12*\n\x04tool\x18\x01 \x01(\x0b\x32\x14.hearth.tool.v1.ToolB\x06\xbaH\x03\xc8\x01\x01\x12\x92\x02\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\xe0\x01\xbaH\xdc\x01\xba\x01\xd5\x01\n\x11update_mask.paths\x12Nmust name one or more of: description, source_code, parameters, tags, settings\x1apsize(this.paths) > 0 && this.paths.all(p, p in [\'description\', \'source_code\', \'parameters\', \'tags\', \'settings\'])\xc8\x01\x01\"8\n\x12UpdateToolResponse\x12\"\n\x04tool\x18\x01 \x01(\x0b\x32\x14.hearth.tool.v1.Tool\"/\n\x11\x44\x65leteToolRequest\x12\x1a\n\x07tool_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x14\n\x12\x44\x65leteToolResponse\"o\n\x17ListToolVersionsRequest\x12\x1a\n\x07tool_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"g\n\x18ListToolVersionsResponse\x12\x32\n\rtool_versions\x18\x01 \x03(\x0b\x32\x1b.hearth.tool.v1.ToolVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x17\x44\x65riveToolSchemaRequest\x12 \n\x0bsource_code\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x10\"j\n\x18\x44\x65riveToolSchemaResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12+\n\nparameters\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct2\xbf\x06\n\x0bToolService\x12h\n\nCreateTool\x12!.hearth.tool.v1.CreateToolRequest\x1a\".hearth.tool.v1.CreateToolResponse\"\x13\xa8\xbb\x18\x03\xb2\xbb\x18\x0b\x08\x02\x1a\x07tool.id\x12h\n\nUpsertTool\x12!.hearth.tool.v1.UpsertToolRequest\x1a\".hearth.tool.v1.UpsertToolResponse\"\x13\xa8\xbb\x18\x03\xb2\xbb\x18\x0b\x08\x02\x1a\x07tool.id\x12P\n\x07GetTool\x12\x1e.hearth.tool.v1.GetToolRequest\x1a\x1f.hearth.tool.v1.GetToolResponse\"\x04\xa8\xbb\x18\x02\x12V\n\tListTools\x12 .hearth.tool.v1.ListToolsRequest\x1a!.hearth.tool.v1.ListToolsResponse\"\x04\xa8\xbb\x18\x02\x12h\n\nUpdateTool\x12!.hearth.tool.v1.UpdateToolRequest\x1a\".hearth.tool.v1.UpdateToolResponse\"\x13\xa8\xbb\x18\x03\xb2\xbb\x18\x0b\x08\x02\x12\x07tool.id\x12h\n\nDeleteTool\x12!.hearth.tool.v1.DeleteToolRequest\x1a\".hearth.tool.v1.DeleteToolResponse\"\x13\xa8\xbb\x18\x03\xb2\xbb\x18\x0b\x08\x02\x12\x07tool_id\x12k\n\x10ListToolVersions\x12\'.hearth.tool.v1.ListToolVersionsRequest\x1a(.hearth.tool.v1.ListToolVersionsResponse\"\x04\xa8\xbb\x18\x02\x12q\n\x10\x44\x65riveToolSchema\x12\'.hearth.tool.v1.DeriveToolSchemaRequest\x1a(.hearth.tool.v1.DeriveToolSchemaResponse\"\n\xa8\xbb\x18\x02\xb2\xbb\x18\x02\x08\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -85,55 +86,55 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DERIVETOOLSCHEMAREQUEST'].fields_by_name['source_code']._loaded_options = None
   _globals['_DERIVETOOLSCHEMAREQUEST'].fields_by_name['source_code']._serialized_options = b'\272H\010r\006\020\001(\200\200\020'
   _globals['_TOOLSERVICE'].methods_by_name['CreateTool']._loaded_options = None
-  _globals['_TOOLSERVICE'].methods_by_name['CreateTool']._serialized_options = b'\250\273\030\003'
+  _globals['_TOOLSERVICE'].methods_by_name['CreateTool']._serialized_options = b'\250\273\030\003\262\273\030\013\010\002\032\007tool.id'
   _globals['_TOOLSERVICE'].methods_by_name['UpsertTool']._loaded_options = None
-  _globals['_TOOLSERVICE'].methods_by_name['UpsertTool']._serialized_options = b'\250\273\030\003'
+  _globals['_TOOLSERVICE'].methods_by_name['UpsertTool']._serialized_options = b'\250\273\030\003\262\273\030\013\010\002\032\007tool.id'
   _globals['_TOOLSERVICE'].methods_by_name['GetTool']._loaded_options = None
   _globals['_TOOLSERVICE'].methods_by_name['GetTool']._serialized_options = b'\250\273\030\002'
   _globals['_TOOLSERVICE'].methods_by_name['ListTools']._loaded_options = None
   _globals['_TOOLSERVICE'].methods_by_name['ListTools']._serialized_options = b'\250\273\030\002'
   _globals['_TOOLSERVICE'].methods_by_name['UpdateTool']._loaded_options = None
-  _globals['_TOOLSERVICE'].methods_by_name['UpdateTool']._serialized_options = b'\250\273\030\003'
+  _globals['_TOOLSERVICE'].methods_by_name['UpdateTool']._serialized_options = b'\250\273\030\003\262\273\030\013\010\002\022\007tool.id'
   _globals['_TOOLSERVICE'].methods_by_name['DeleteTool']._loaded_options = None
-  _globals['_TOOLSERVICE'].methods_by_name['DeleteTool']._serialized_options = b'\250\273\030\003'
+  _globals['_TOOLSERVICE'].methods_by_name['DeleteTool']._serialized_options = b'\250\273\030\003\262\273\030\013\010\002\022\007tool_id'
   _globals['_TOOLSERVICE'].methods_by_name['ListToolVersions']._loaded_options = None
   _globals['_TOOLSERVICE'].methods_by_name['ListToolVersions']._serialized_options = b'\250\273\030\002'
   _globals['_TOOLSERVICE'].methods_by_name['DeriveToolSchema']._loaded_options = None
-  _globals['_TOOLSERVICE'].methods_by_name['DeriveToolSchema']._serialized_options = b'\250\273\030\002'
-  _globals['_TOOLSPEC']._serialized_start=203
-  _globals['_TOOLSPEC']._serialized_end=461
-  _globals['_CREATETOOLREQUEST']._serialized_start=463
-  _globals['_CREATETOOLREQUEST']._serialized_end=563
-  _globals['_CREATETOOLRESPONSE']._serialized_start=565
-  _globals['_CREATETOOLRESPONSE']._serialized_end=621
-  _globals['_UPSERTTOOLREQUEST']._serialized_start=623
-  _globals['_UPSERTTOOLREQUEST']._serialized_end=723
-  _globals['_UPSERTTOOLRESPONSE']._serialized_start=725
-  _globals['_UPSERTTOOLRESPONSE']._serialized_end=798
-  _globals['_GETTOOLREQUEST']._serialized_start=800
-  _globals['_GETTOOLREQUEST']._serialized_end=886
-  _globals['_GETTOOLRESPONSE']._serialized_start=888
-  _globals['_GETTOOLRESPONSE']._serialized_end=941
-  _globals['_LISTTOOLSREQUEST']._serialized_start=944
-  _globals['_LISTTOOLSREQUEST']._serialized_end=1170
-  _globals['_LISTTOOLSRESPONSE']._serialized_start=1172
-  _globals['_LISTTOOLSRESPONSE']._serialized_end=1253
-  _globals['_UPDATETOOLREQUEST']._serialized_start=1256
-  _globals['_UPDATETOOLREQUEST']._serialized_end=1596
-  _globals['_UPDATETOOLRESPONSE']._serialized_start=1598
-  _globals['_UPDATETOOLRESPONSE']._serialized_end=1654
-  _globals['_DELETETOOLREQUEST']._serialized_start=1656
-  _globals['_DELETETOOLREQUEST']._serialized_end=1703
-  _globals['_DELETETOOLRESPONSE']._serialized_start=1705
-  _globals['_DELETETOOLRESPONSE']._serialized_end=1725
-  _globals['_LISTTOOLVERSIONSREQUEST']._serialized_start=1727
-  _globals['_LISTTOOLVERSIONSREQUEST']._serialized_end=1838
-  _globals['_LISTTOOLVERSIONSRESPONSE']._serialized_start=1840
-  _globals['_LISTTOOLVERSIONSRESPONSE']._serialized_end=1943
-  _globals['_DERIVETOOLSCHEMAREQUEST']._serialized_start=1945
-  _globals['_DERIVETOOLSCHEMAREQUEST']._serialized_end=2004
-  _globals['_DERIVETOOLSCHEMARESPONSE']._serialized_start=2006
-  _globals['_DERIVETOOLSCHEMARESPONSE']._serialized_end=2112
-  _globals['_TOOLSERVICE']._serialized_start=2115
-  _globals['_TOOLSERVICE']._serialized_end=2880
+  _globals['_TOOLSERVICE'].methods_by_name['DeriveToolSchema']._serialized_options = b'\250\273\030\002\262\273\030\002\010\001'
+  _globals['_TOOLSPEC']._serialized_start=231
+  _globals['_TOOLSPEC']._serialized_end=489
+  _globals['_CREATETOOLREQUEST']._serialized_start=491
+  _globals['_CREATETOOLREQUEST']._serialized_end=591
+  _globals['_CREATETOOLRESPONSE']._serialized_start=593
+  _globals['_CREATETOOLRESPONSE']._serialized_end=649
+  _globals['_UPSERTTOOLREQUEST']._serialized_start=651
+  _globals['_UPSERTTOOLREQUEST']._serialized_end=751
+  _globals['_UPSERTTOOLRESPONSE']._serialized_start=753
+  _globals['_UPSERTTOOLRESPONSE']._serialized_end=826
+  _globals['_GETTOOLREQUEST']._serialized_start=828
+  _globals['_GETTOOLREQUEST']._serialized_end=914
+  _globals['_GETTOOLRESPONSE']._serialized_start=916
+  _globals['_GETTOOLRESPONSE']._serialized_end=969
+  _globals['_LISTTOOLSREQUEST']._serialized_start=972
+  _globals['_LISTTOOLSREQUEST']._serialized_end=1198
+  _globals['_LISTTOOLSRESPONSE']._serialized_start=1200
+  _globals['_LISTTOOLSRESPONSE']._serialized_end=1281
+  _globals['_UPDATETOOLREQUEST']._serialized_start=1284
+  _globals['_UPDATETOOLREQUEST']._serialized_end=1624
+  _globals['_UPDATETOOLRESPONSE']._serialized_start=1626
+  _globals['_UPDATETOOLRESPONSE']._serialized_end=1682
+  _globals['_DELETETOOLREQUEST']._serialized_start=1684
+  _globals['_DELETETOOLREQUEST']._serialized_end=1731
+  _globals['_DELETETOOLRESPONSE']._serialized_start=1733
+  _globals['_DELETETOOLRESPONSE']._serialized_end=1753
+  _globals['_LISTTOOLVERSIONSREQUEST']._serialized_start=1755
+  _globals['_LISTTOOLVERSIONSREQUEST']._serialized_end=1866
+  _globals['_LISTTOOLVERSIONSRESPONSE']._serialized_start=1868
+  _globals['_LISTTOOLVERSIONSRESPONSE']._serialized_end=1971
+  _globals['_DERIVETOOLSCHEMAREQUEST']._serialized_start=1973
+  _globals['_DERIVETOOLSCHEMAREQUEST']._serialized_end=2032
+  _globals['_DERIVETOOLSCHEMARESPONSE']._serialized_start=2034
+  _globals['_DERIVETOOLSCHEMARESPONSE']._serialized_end=2140
+  _globals['_TOOLSERVICE']._serialized_start=2143
+  _globals['_TOOLSERVICE']._serialized_end=2974
 # @@protoc_insertion_point(module_scope)

@@ -19,7 +19,12 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class AuditEvent(_message.Message):
-    """AuditEvent is one record of the organization's hash-chained audit log."""
+    """AuditEvent is one record of the organization's hash-chained audit log.
+
+    `hash` can be recomputed by anyone: it is the SHA-256 of the hash before (32 bytes; zeros before the first record) followed by these texts in UTF-8,
+    each preceded by its length in bytes as a 32-bit big-endian number: `hearth.audit.v1`, organization_id, seq, id, actor, on_behalf_of, action, resource,
+    outcome, count, request_id, create_time. Numbers are decimal; the time is as in `2026-05-04T03:02:01.000123Z`, always with six digits.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -34,29 +39,32 @@ class AuditEvent(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     HASH_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Server-assigned, `audit_…`."""
     organization_id: _builtins.str
-    """The organization it belongs to. Output only."""
+    """The organization it belongs to: the actor's. Output only."""
     seq: _builtins.int
-    """Place in the organization's chain, from 1, without gaps."""
+    """Place in the organization's chain, from 1, without gaps: the order in which records arrived."""
     actor: _builtins.str
     """Who did it: `user_…` or `svc:…`."""
     on_behalf_of: _builtins.str
     """The user on whose behalf a service acted; empty otherwise."""
     action: _builtins.str
-    """What was done: the full method name, or `sign_in`."""
+    """What was done: the method's full name. Example: `hearth.user.v1.ApiKeyService.CreateApiKey`. Signing in is `hearth.user.v1.TokenService.IssueToken`."""
     resource: _builtins.str
-    """Id of what it was done to; empty if nothing."""
+    """Id of what it was done to; empty if nothing, or if a refused call named nothing that could be an id."""
     outcome: _builtins.str
-    """gRPC code name of the outcome. Example: `OK`."""
+    """gRPC code name of the outcome. Example: `OK`, which means that the effect is committed. `UNKNOWN` if the process died while it was at it."""
     request_id: _builtins.str
-    """The call's request id."""
+    """The call's request id. A tool call of an agent's has `<run id>/<tool call id>`."""
     hash: _builtins.str
-    """SHA-256 over the record before and this one, hex."""
+    """SHA-256 over the hash before and this record, hex."""
+    count: _builtins.int
+    """How many equal refusals it stands for: more than 1 only for calls refused again and again, which are counted by the minute."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was done."""
+        """When it was done, to the microsecond."""
 
     def __init__(
         self,
@@ -72,10 +80,11 @@ class AuditEvent(_message.Message):
         request_id: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         hash: _builtins.str = ...,
+        count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "create_time", b"create_time", "hash", b"hash", "id", b"id", "on_behalf_of", b"on_behalf_of", "organization_id", b"organization_id", "outcome", b"outcome", "request_id", b"request_id", "resource", b"resource", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "count", b"count", "create_time", b"create_time", "hash", b"hash", "id", b"id", "on_behalf_of", b"on_behalf_of", "organization_id", b"organization_id", "outcome", b"outcome", "request_id", b"request_id", "resource", b"resource", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

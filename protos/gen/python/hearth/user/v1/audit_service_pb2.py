@@ -25,10 +25,11 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
+from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 from hearth.user.v1 import audit_event_pb2 as hearth_dot_user_dot_v1_dot_audit__event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hearth/user/v1/audit_service.proto\x12\x0ehearth.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhearth/type/v1/access.proto\x1a hearth/user/v1/audit_event.proto\"\xfb\x01\n\x16ListAuditEventsRequest\x12\x16\n\x05\x61\x63tor\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x06\x61\x63tion\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x19\n\x08resource\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12-\n\tfrom_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\tpage_size\x18\x06 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"d\n\x17ListAuditEventsResponse\x12\x30\n\x0c\x61udit_events\x18\x01 \x03(\x0b\x32\x1a.hearth.user.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2x\n\x0c\x41uditService\x12h\n\x0fListAuditEvents\x12&.hearth.user.v1.ListAuditEventsRequest\x1a\'.hearth.user.v1.ListAuditEventsResponse\"\x04\xa8\xbb\x18\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hearth/user/v1/audit_service.proto\x12\x0ehearth.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\x1a hearth/user/v1/audit_event.proto\"\x87\x03\n\x16ListAuditEventsRequest\x12\x16\n\x05\x61\x63tor\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x06\x61\x63tion\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x19\n\x08resource\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12-\n\tfrom_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\tpage_size\x18\x06 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x33\n\x05order\x18\x08 \x01(\x0e\x32\x1a.hearth.user.v1.AuditOrderB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\x0con_behalf_of\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x07outcome\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18 \x12\x1c\n\nrequest_id\x18\x0b \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"d\n\x17ListAuditEventsResponse\x12\x30\n\x0c\x61udit_events\x18\x01 \x03(\x0b\x32\x1a.hearth.user.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"3\n\x15VerifyAuditLogRequest\x12\x1a\n\tafter_seq\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\x97\x01\n\x16VerifyAuditLogResponse\x12\x16\n\x0everified_count\x18\x01 \x01(\x03\x12\x14\n\x0cverified_seq\x18\x02 \x01(\x03\x12\x10\n\x08head_seq\x18\x03 \x01(\x03\x12\x11\n\thead_hash\x18\x04 \x01(\t\x12*\n\x06\x62roken\x18\x05 \x01(\x0b\x32\x1a.hearth.user.v1.AuditBreak\"W\n\nAuditBreak\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12\n\n\x02id\x18\x02 \x01(\t\x12\x30\n\x06reason\x18\x03 \x01(\x0e\x32 .hearth.user.v1.AuditBreakReason*e\n\nAuditOrder\x12\x1b\n\x17\x41UDIT_ORDER_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41UDIT_ORDER_NEWEST_FIRST\x10\x01\x12\x1c\n\x18\x41UDIT_ORDER_OLDEST_FIRST\x10\x02*\x9e\x01\n\x10\x41uditBreakReason\x12\"\n\x1e\x41UDIT_BREAK_REASON_UNSPECIFIED\x10\x00\x12$\n AUDIT_BREAK_REASON_HASH_MISMATCH\x10\x01\x12\x1e\n\x1a\x41UDIT_BREAK_REASON_MISSING\x10\x02\x12 \n\x1c\x41UDIT_BREAK_REASON_TRUNCATED\x10\x03\x32\xe5\x01\n\x0c\x41uditService\x12h\n\x0fListAuditEvents\x12&.hearth.user.v1.ListAuditEventsRequest\x1a\'.hearth.user.v1.ListAuditEventsResponse\"\x04\xa8\xbb\x18\x04\x12k\n\x0eVerifyAuditLog\x12%.hearth.user.v1.VerifyAuditLogRequest\x1a&.hearth.user.v1.VerifyAuditLogResponse\"\n\xa8\xbb\x18\x04\xb2\xbb\x18\x02\x08\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,12 +46,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\020'
+  _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['order']._loaded_options = None
+  _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['order']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['on_behalf_of']._loaded_options = None
+  _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['on_behalf_of']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['outcome']._loaded_options = None
+  _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['outcome']._serialized_options = b'\272H\004r\002\030 '
+  _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_VERIFYAUDITLOGREQUEST'].fields_by_name['after_seq']._loaded_options = None
+  _globals['_VERIFYAUDITLOGREQUEST'].fields_by_name['after_seq']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditEvents']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditEvents']._serialized_options = b'\250\273\030\004'
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=180
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=431
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=433
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=533
-  _globals['_AUDITSERVICE']._serialized_start=535
-  _globals['_AUDITSERVICE']._serialized_end=655
+  _globals['_AUDITSERVICE'].methods_by_name['VerifyAuditLog']._loaded_options = None
+  _globals['_AUDITSERVICE'].methods_by_name['VerifyAuditLog']._serialized_options = b'\250\273\030\004\262\273\030\002\010\001'
+  _globals['_AUDITORDER']._serialized_start=999
+  _globals['_AUDITORDER']._serialized_end=1100
+  _globals['_AUDITBREAKREASON']._serialized_start=1103
+  _globals['_AUDITBREAKREASON']._serialized_end=1261
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=208
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=599
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=601
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=701
+  _globals['_VERIFYAUDITLOGREQUEST']._serialized_start=703
+  _globals['_VERIFYAUDITLOGREQUEST']._serialized_end=754
+  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_start=757
+  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_end=908
+  _globals['_AUDITBREAK']._serialized_start=910
+  _globals['_AUDITBREAK']._serialized_end=997
+  _globals['_AUDITSERVICE']._serialized_start=1264
+  _globals['_AUDITSERVICE']._serialized_end=1493
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hearth.user.v1 import audit_event_pb2 as _audit_event_pb2
 import builtins as _builtins
 import sys
@@ -19,6 +20,58 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _AuditOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AuditOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuditOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AUDIT_ORDER_UNSPECIFIED: _AuditOrder.ValueType  # 0
+    """Newest first."""
+    AUDIT_ORDER_NEWEST_FIRST: _AuditOrder.ValueType  # 1
+    """The last in the chain first."""
+    AUDIT_ORDER_OLDEST_FIRST: _AuditOrder.ValueType  # 2
+    """The first in the chain first, as verifying needs it."""
+
+class AuditOrder(_AuditOrder, metaclass=_AuditOrderEnumTypeWrapper):
+    """AuditOrder is the order of a list of records."""
+
+AUDIT_ORDER_UNSPECIFIED: AuditOrder.ValueType  # 0
+"""Newest first."""
+AUDIT_ORDER_NEWEST_FIRST: AuditOrder.ValueType  # 1
+"""The last in the chain first."""
+AUDIT_ORDER_OLDEST_FIRST: AuditOrder.ValueType  # 2
+"""The first in the chain first, as verifying needs it."""
+Global___AuditOrder: _TypeAlias = AuditOrder  # noqa: Y015
+
+class _AuditBreakReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AuditBreakReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuditBreakReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AUDIT_BREAK_REASON_UNSPECIFIED: _AuditBreakReason.ValueType  # 0
+    """Not set."""
+    AUDIT_BREAK_REASON_HASH_MISMATCH: _AuditBreakReason.ValueType  # 1
+    """Its content, its place or the record before it is not what its hash was made of."""
+    AUDIT_BREAK_REASON_MISSING: _AuditBreakReason.ValueType  # 2
+    """It is not there, and later ones are."""
+    AUDIT_BREAK_REASON_TRUNCATED: _AuditBreakReason.ValueType  # 3
+    """It is not there, nor any after it: the end of the log was cut off."""
+
+class AuditBreakReason(_AuditBreakReason, metaclass=_AuditBreakReasonEnumTypeWrapper):
+    """AuditBreakReason says what is wrong with a record."""
+
+AUDIT_BREAK_REASON_UNSPECIFIED: AuditBreakReason.ValueType  # 0
+"""Not set."""
+AUDIT_BREAK_REASON_HASH_MISMATCH: AuditBreakReason.ValueType  # 1
+"""Its content, its place or the record before it is not what its hash was made of."""
+AUDIT_BREAK_REASON_MISSING: AuditBreakReason.ValueType  # 2
+"""It is not there, and later ones are."""
+AUDIT_BREAK_REASON_TRUNCATED: AuditBreakReason.ValueType  # 3
+"""It is not there, nor any after it: the end of the log was cut off."""
+Global___AuditBreakReason: _TypeAlias = AuditBreakReason  # noqa: Y015
 
 @_typing.final
 class ListAuditEventsRequest(_message.Message):
@@ -33,6 +86,10 @@ class ListAuditEventsRequest(_message.Message):
     TO_TIME_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    ON_BEHALF_OF_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     actor: _builtins.str
     """Only this actor; optional."""
     action: _builtins.str
@@ -43,6 +100,14 @@ class ListAuditEventsRequest(_message.Message):
     """Results a page: default 50, more than 200 becomes 200."""
     page_token: _builtins.str
     """From the page before."""
+    order: Global___AuditOrder.ValueType
+    """Which come first."""
+    on_behalf_of: _builtins.str
+    """Only what was done on behalf of this user; optional."""
+    outcome: _builtins.str
+    """Only with this outcome, as in `PERMISSION_DENIED`; optional."""
+    request_id: _builtins.str
+    """Only of the call with this request id; optional."""
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
         """Only from this time on; optional."""
@@ -61,10 +126,14 @@ class ListAuditEventsRequest(_message.Message):
         to_time: _timestamp_pb2.Timestamp | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        order: Global___AuditOrder.ValueType = ...,
+        on_behalf_of: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "from_time", b"from_time", "page_size", b"page_size", "page_token", b"page_token", "resource", b"resource", "to_time", b"to_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "from_time", b"from_time", "on_behalf_of", b"on_behalf_of", "order", b"order", "outcome", b"outcome", "page_size", b"page_size", "page_token", b"page_token", "request_id", b"request_id", "resource", b"resource", "to_time", b"to_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -82,7 +151,7 @@ class ListAuditEventsResponse(_message.Message):
     """For the next page; empty at the end."""
     @_builtins.property
     def audit_events(self) -> _containers.RepeatedCompositeFieldContainer[_audit_event_pb2.AuditEvent]:
-        """Newest first."""
+        """In the order asked for."""
 
     def __init__(
         self,
@@ -97,3 +166,95 @@ class ListAuditEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAuditEventsResponse: _TypeAlias = ListAuditEventsResponse  # noqa: Y015
+
+@_typing.final
+class VerifyAuditLogRequest(_message.Message):
+    """VerifyAuditLogRequest says where to begin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_SEQ_FIELD_NUMBER: _builtins.int
+    after_seq: _builtins.int
+    """Begin after this record, whose hash is taken to be good; 0 means at the first."""
+    def __init__(
+        self,
+        *,
+        after_seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAuditLogRequest: _TypeAlias = VerifyAuditLogRequest  # noqa: Y015
+
+@_typing.final
+class VerifyAuditLogResponse(_message.Message):
+    """VerifyAuditLogResponse says how far the chain holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERIFIED_COUNT_FIELD_NUMBER: _builtins.int
+    VERIFIED_SEQ_FIELD_NUMBER: _builtins.int
+    HEAD_SEQ_FIELD_NUMBER: _builtins.int
+    HEAD_HASH_FIELD_NUMBER: _builtins.int
+    BROKEN_FIELD_NUMBER: _builtins.int
+    verified_count: _builtins.int
+    """How many records were recomputed and are good."""
+    verified_seq: _builtins.int
+    """The last of them; go on after it while it is below head_seq. A call looks at no more than 20,000."""
+    head_seq: _builtins.int
+    """The last record that the log is known to have had."""
+    head_hash: _builtins.str
+    """Its hash, hex; keep both elsewhere, and the log's end cannot be cut off unnoticed."""
+    @_builtins.property
+    def broken(self) -> Global___AuditBreak:
+        """Where the chain breaks first; absent if it does not."""
+
+    def __init__(
+        self,
+        *,
+        verified_count: _builtins.int = ...,
+        verified_seq: _builtins.int = ...,
+        head_seq: _builtins.int = ...,
+        head_hash: _builtins.str = ...,
+        broken: Global___AuditBreak | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["broken", b"broken"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broken", b"broken", "head_hash", b"head_hash", "head_seq", b"head_seq", "verified_count", b"verified_count", "verified_seq", b"verified_seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAuditLogResponse: _TypeAlias = VerifyAuditLogResponse  # noqa: Y015
+
+@_typing.final
+class AuditBreak(_message.Message):
+    """AuditBreak is the first record that is not what it was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQ_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    seq: _builtins.int
+    """Place of the record in the chain."""
+    id: _builtins.str
+    """Its id; empty if it is missing."""
+    reason: Global___AuditBreakReason.ValueType
+    """What is wrong."""
+    def __init__(
+        self,
+        *,
+        seq: _builtins.int = ...,
+        id: _builtins.str = ...,
+        reason: Global___AuditBreakReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reason", b"reason", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditBreak: _TypeAlias = AuditBreak  # noqa: Y015

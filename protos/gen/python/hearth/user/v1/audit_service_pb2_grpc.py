@@ -40,6 +40,11 @@ class AuditServiceStub:
                 request_serializer=hearth_dot_user_dot_v1_dot_audit__service__pb2.ListAuditEventsRequest.SerializeToString,
                 response_deserializer=hearth_dot_user_dot_v1_dot_audit__service__pb2.ListAuditEventsResponse.FromString,
                 _registered_method=True)
+        self.VerifyAuditLog = channel.unary_unary(
+                '/hearth.user.v1.AuditService/VerifyAuditLog',
+                request_serializer=hearth_dot_user_dot_v1_dot_audit__service__pb2.VerifyAuditLogRequest.SerializeToString,
+                response_deserializer=hearth_dot_user_dot_v1_dot_audit__service__pb2.VerifyAuditLogResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
@@ -53,6 +58,13 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyAuditLog(self, request, context):
+        """VerifyAuditLog recomputes the chain and says where it breaks first. Who does not want to take the server's word does the same with ListAuditEvents.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.ListAuditEvents,
                     request_deserializer=hearth_dot_user_dot_v1_dot_audit__service__pb2.ListAuditEventsRequest.FromString,
                     response_serializer=hearth_dot_user_dot_v1_dot_audit__service__pb2.ListAuditEventsResponse.SerializeToString,
+            ),
+            'VerifyAuditLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyAuditLog,
+                    request_deserializer=hearth_dot_user_dot_v1_dot_audit__service__pb2.VerifyAuditLogRequest.FromString,
+                    response_serializer=hearth_dot_user_dot_v1_dot_audit__service__pb2.VerifyAuditLogResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class AuditService:
             '/hearth.user.v1.AuditService/ListAuditEvents',
             hearth_dot_user_dot_v1_dot_audit__service__pb2.ListAuditEventsRequest.SerializeToString,
             hearth_dot_user_dot_v1_dot_audit__service__pb2.ListAuditEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAuditLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hearth.user.v1.AuditService/VerifyAuditLog',
+            hearth_dot_user_dot_v1_dot_audit__service__pb2.VerifyAuditLogRequest.SerializeToString,
+            hearth_dot_user_dot_v1_dot_audit__service__pb2.VerifyAuditLogResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -25,10 +25,11 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
+from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 from hearth.user.v1 import organization_pb2 as hearth_dot_user_dot_v1_dot_organization__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)hearth/user/v1/organization_service.proto\x12\x0ehearth.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1bhearth/type/v1/access.proto\x1a!hearth/user/v1/organization.proto\"\x97\x01\n\x19\x43reateOrganizationRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x39\n\x04name\x18\x02 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$\x12\x1e\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"P\n\x1a\x43reateOrganizationResponse\x12\x32\n\x0corganization\x18\x01 \x01(\x0b\x32\x1c.hearth.user.v1.Organization\"j\n\x16GetOrganizationRequest\x12 \n\x0forganization_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x15\n\rinclude_usage\x18\x02 \x01(\x08\x12\x17\n\x0finclude_deleted\x18\x03 \x01(\x08\"M\n\x17GetOrganizationResponse\x12\x32\n\x0corganization\x18\x01 \x01(\x0b\x32\x1c.hearth.user.v1.Organization\"T\n\x18ListOrganizationsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"i\n\x19ListOrganizationsResponse\x12\x33\n\rorganizations\x18\x01 \x03(\x0b\x32\x1c.hearth.user.v1.Organization\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x94\x04\n\x19UpdateOrganizationRequest\x12:\n\x0corganization\x18\x01 \x01(\x0b\x32\x1c.hearth.user.v1.OrganizationB\x06\xbaH\x03\xc8\x01\x01\x12\xba\x03\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x88\x03\xbaH\x84\x03\xba\x01\xfd\x02\n\x11update_mask.paths\x12^must name one or more of: display_name, state, limits, or a limit as in limits.concurrent_runs\x1a\x87\x02size(this.paths) > 0 && this.paths.all(p, p in [\'display_name\', \'state\', \'limits\', \'limits.requests_per_second\', \'limits.user_requests_per_second\', \'limits.concurrent_runs\', \'limits.user_concurrent_runs\', \'limits.stored_passages\', \'limits.tool_calls_per_minute\'])\xc8\x01\x01\"P\n\x1aUpdateOrganizationResponse\x12\x32\n\x0corganization\x18\x01 \x01(\x0b\x32\x1c.hearth.user.v1.Organization\"R\n\x19\x44\x65leteOrganizationRequest\x12\"\n\x0forganization_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x11\n\tpurge_now\x18\x02 \x01(\x08\"\x1c\n\x1a\x44\x65leteOrganizationResponse2\xc8\x04\n\x13OrganizationService\x12q\n\x12\x43reateOrganization\x12).hearth.user.v1.CreateOrganizationRequest\x1a*.hearth.user.v1.CreateOrganizationResponse\"\x04\xa8\xbb\x18\x05\x12h\n\x0fGetOrganization\x12&.hearth.user.v1.GetOrganizationRequest\x1a\'.hearth.user.v1.GetOrganizationResponse\"\x04\xa8\xbb\x18\x02\x12n\n\x11ListOrganizations\x12(.hearth.user.v1.ListOrganizationsRequest\x1a).hearth.user.v1.ListOrganizationsResponse\"\x04\xa8\xbb\x18\x05\x12q\n\x12UpdateOrganization\x12).hearth.user.v1.UpdateOrganizationRequest\x1a*.hearth.user.v1.UpdateOrganizationResponse\"\x04\xa8\xbb\x18\x04\x12q\n\x12\x44\x65leteOrganization\x12).hearth.user.v1.DeleteOrganizationRequest\x1a*.hearth.user.v1.DeleteOrganizationResponse\"\x04\xa8\xbb\x18\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)hearth/user/v1/organization_service.proto\x12\x0ehearth.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\x1a!hearth/user/v1/organization.proto\"\x97\x01\n\x19\x43reateOrganizationRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x39\n\x04name\x18\x02 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$\x12\x1e\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"P\n\x1a\x43reateOrganizationResponse\x12\x32\n\x0corganization\x18\x01 \x01(\x0b\x32\x1c.hearth.user.v1.Organization\"j\n\x16GetOrganizationRequest\x12 \n\x0forganization_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x15\n\rinclude_usage\x18\x02 \x01(\x08\x12\x17\n\x0finclude_deleted\x18\x03 \x01(\x08\"M\n\x17GetOrganizationResponse\x12\x32\n\x0corganization\x18\x01 \x01(\x0b\x32\x1c.hearth.user.v1.Organization\"T\n\x18ListOrganizationsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"i\n\x19ListOrganizationsResponse\x12\x33\n\rorganizations\x18\x01 \x03(\x0b\x32\x1c.hearth.user.v1.Organization\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x94\x04\n\x19UpdateOrganizationRequest\x12:\n\x0corganization\x18\x01 \x01(\x0b\x32\x1c.hearth.user.v1.OrganizationB\x06\xbaH\x03\xc8\x01\x01\x12\xba\x03\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x88\x03\xbaH\x84\x03\xba\x01\xfd\x02\n\x11update_mask.paths\x12^must name one or more of: display_name, state, limits, or a limit as in limits.concurrent_runs\x1a\x87\x02size(this.paths) > 0 && this.paths.all(p, p in [\'display_name\', \'state\', \'limits\', \'limits.requests_per_second\', \'limits.user_requests_per_second\', \'limits.concurrent_runs\', \'limits.user_concurrent_runs\', \'limits.stored_passages\', \'limits.tool_calls_per_minute\'])\xc8\x01\x01\"P\n\x1aUpdateOrganizationResponse\x12\x32\n\x0corganization\x18\x01 \x01(\x0b\x32\x1c.hearth.user.v1.Organization\"R\n\x19\x44\x65leteOrganizationRequest\x12\"\n\x0forganization_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x11\n\tpurge_now\x18\x02 \x01(\x08\"\x1c\n\x1a\x44\x65leteOrganizationResponse2\x90\x05\n\x13OrganizationService\x12\x88\x01\n\x12\x43reateOrganization\x12).hearth.user.v1.CreateOrganizationRequest\x1a*.hearth.user.v1.CreateOrganizationResponse\"\x1b\xa8\xbb\x18\x05\xb2\xbb\x18\x13\x08\x02\x1a\x0forganization.id\x12h\n\x0fGetOrganization\x12&.hearth.user.v1.GetOrganizationRequest\x1a\'.hearth.user.v1.GetOrganizationResponse\"\x04\xa8\xbb\x18\x02\x12n\n\x11ListOrganizations\x12(.hearth.user.v1.ListOrganizationsRequest\x1a).hearth.user.v1.ListOrganizationsResponse\"\x04\xa8\xbb\x18\x05\x12\x88\x01\n\x12UpdateOrganization\x12).hearth.user.v1.UpdateOrganizationRequest\x1a*.hearth.user.v1.UpdateOrganizationResponse\"\x1b\xa8\xbb\x18\x04\xb2\xbb\x18\x13\x08\x02\x12\x0forganization.id\x12\x88\x01\n\x12\x44\x65leteOrganization\x12).hearth.user.v1.DeleteOrganizationRequest\x1a*.hearth.user.v1.DeleteOrganizationResponse\"\x1b\xa8\xbb\x18\x05\xb2\xbb\x18\x13\x08\x02\x12\x0forganization_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,35 +55,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEORGANIZATIONREQUEST'].fields_by_name['organization_id']._loaded_options = None
   _globals['_DELETEORGANIZATIONREQUEST'].fields_by_name['organization_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_ORGANIZATIONSERVICE'].methods_by_name['CreateOrganization']._loaded_options = None
-  _globals['_ORGANIZATIONSERVICE'].methods_by_name['CreateOrganization']._serialized_options = b'\250\273\030\005'
+  _globals['_ORGANIZATIONSERVICE'].methods_by_name['CreateOrganization']._serialized_options = b'\250\273\030\005\262\273\030\023\010\002\032\017organization.id'
   _globals['_ORGANIZATIONSERVICE'].methods_by_name['GetOrganization']._loaded_options = None
   _globals['_ORGANIZATIONSERVICE'].methods_by_name['GetOrganization']._serialized_options = b'\250\273\030\002'
   _globals['_ORGANIZATIONSERVICE'].methods_by_name['ListOrganizations']._loaded_options = None
   _globals['_ORGANIZATIONSERVICE'].methods_by_name['ListOrganizations']._serialized_options = b'\250\273\030\005'
   _globals['_ORGANIZATIONSERVICE'].methods_by_name['UpdateOrganization']._loaded_options = None
-  _globals['_ORGANIZATIONSERVICE'].methods_by_name['UpdateOrganization']._serialized_options = b'\250\273\030\004'
+  _globals['_ORGANIZATIONSERVICE'].methods_by_name['UpdateOrganization']._serialized_options = b'\250\273\030\004\262\273\030\023\010\002\022\017organization.id'
   _globals['_ORGANIZATIONSERVICE'].methods_by_name['DeleteOrganization']._loaded_options = None
-  _globals['_ORGANIZATIONSERVICE'].methods_by_name['DeleteOrganization']._serialized_options = b'\250\273\030\005'
-  _globals['_CREATEORGANIZATIONREQUEST']._serialized_start=189
-  _globals['_CREATEORGANIZATIONREQUEST']._serialized_end=340
-  _globals['_CREATEORGANIZATIONRESPONSE']._serialized_start=342
-  _globals['_CREATEORGANIZATIONRESPONSE']._serialized_end=422
-  _globals['_GETORGANIZATIONREQUEST']._serialized_start=424
-  _globals['_GETORGANIZATIONREQUEST']._serialized_end=530
-  _globals['_GETORGANIZATIONRESPONSE']._serialized_start=532
-  _globals['_GETORGANIZATIONRESPONSE']._serialized_end=609
-  _globals['_LISTORGANIZATIONSREQUEST']._serialized_start=611
-  _globals['_LISTORGANIZATIONSREQUEST']._serialized_end=695
-  _globals['_LISTORGANIZATIONSRESPONSE']._serialized_start=697
-  _globals['_LISTORGANIZATIONSRESPONSE']._serialized_end=802
-  _globals['_UPDATEORGANIZATIONREQUEST']._serialized_start=805
-  _globals['_UPDATEORGANIZATIONREQUEST']._serialized_end=1337
-  _globals['_UPDATEORGANIZATIONRESPONSE']._serialized_start=1339
-  _globals['_UPDATEORGANIZATIONRESPONSE']._serialized_end=1419
-  _globals['_DELETEORGANIZATIONREQUEST']._serialized_start=1421
-  _globals['_DELETEORGANIZATIONREQUEST']._serialized_end=1503
-  _globals['_DELETEORGANIZATIONRESPONSE']._serialized_start=1505
-  _globals['_DELETEORGANIZATIONRESPONSE']._serialized_end=1533
-  _globals['_ORGANIZATIONSERVICE']._serialized_start=1536
-  _globals['_ORGANIZATIONSERVICE']._serialized_end=2120
+  _globals['_ORGANIZATIONSERVICE'].methods_by_name['DeleteOrganization']._serialized_options = b'\250\273\030\005\262\273\030\023\010\002\022\017organization_id'
+  _globals['_CREATEORGANIZATIONREQUEST']._serialized_start=217
+  _globals['_CREATEORGANIZATIONREQUEST']._serialized_end=368
+  _globals['_CREATEORGANIZATIONRESPONSE']._serialized_start=370
+  _globals['_CREATEORGANIZATIONRESPONSE']._serialized_end=450
+  _globals['_GETORGANIZATIONREQUEST']._serialized_start=452
+  _globals['_GETORGANIZATIONREQUEST']._serialized_end=558
+  _globals['_GETORGANIZATIONRESPONSE']._serialized_start=560
+  _globals['_GETORGANIZATIONRESPONSE']._serialized_end=637
+  _globals['_LISTORGANIZATIONSREQUEST']._serialized_start=639
+  _globals['_LISTORGANIZATIONSREQUEST']._serialized_end=723
+  _globals['_LISTORGANIZATIONSRESPONSE']._serialized_start=725
+  _globals['_LISTORGANIZATIONSRESPONSE']._serialized_end=830
+  _globals['_UPDATEORGANIZATIONREQUEST']._serialized_start=833
+  _globals['_UPDATEORGANIZATIONREQUEST']._serialized_end=1365
+  _globals['_UPDATEORGANIZATIONRESPONSE']._serialized_start=1367
+  _globals['_UPDATEORGANIZATIONRESPONSE']._serialized_end=1447
+  _globals['_DELETEORGANIZATIONREQUEST']._serialized_start=1449
+  _globals['_DELETEORGANIZATIONREQUEST']._serialized_end=1531
+  _globals['_DELETEORGANIZATIONRESPONSE']._serialized_start=1533
+  _globals['_DELETEORGANIZATIONRESPONSE']._serialized_end=1561
+  _globals['_ORGANIZATIONSERVICE']._serialized_start=1564
+  _globals['_ORGANIZATIONSERVICE']._serialized_end=2220
 # @@protoc_insertion_point(module_scope)

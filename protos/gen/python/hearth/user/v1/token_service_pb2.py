@@ -26,12 +26,13 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
+from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 from hearth.user.v1 import organization_pb2 as hearth_dot_user_dot_v1_dot_organization__pb2
 from hearth.user.v1 import token_pb2 as hearth_dot_user_dot_v1_dot_token__pb2
 from hearth.user.v1 import user_pb2 as hearth_dot_user_dot_v1_dot_user__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hearth/user/v1/token_service.proto\x12\x0ehearth.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhearth/type/v1/access.proto\x1a!hearth/user/v1/organization.proto\x1a\x1ahearth/user/v1/token.proto\x1a\x19hearth/user/v1/user.proto\"\x86\x01\n\x11IssueTokenRequest\x12\x1b\n\x07\x61pi_key\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12-\n\x1con_behalf_of_organization_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12%\n\x14on_behalf_of_user_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"T\n\x12IssueTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x10\n\x0eGetJwksRequest\"4\n\x0fGetJwksResponse\x12!\n\x04keys\x18\x01 \x03(\x0b\x32\x13.hearth.user.v1.Jwk\"\x0f\n\rWhoAmIRequest\"\xce\x01\n\x0eWhoAmIResponse\x12\x32\n\x0corganization\x18\x01 \x01(\x0b\x32\x1c.hearth.user.v1.Organization\x12\"\n\x04user\x18\x02 \x01(\x0b\x32\x14.hearth.user.v1.User\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\"\n\x04role\x18\x04 \x01(\x0e\x32\x14.hearth.type.v1.Role\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x19\n\x17RotateSigningKeyRequest\"\x97\x01\n\x18RotateSigningKeyResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x31\n\ractivate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x14previous_retire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x95\x03\n\x0cTokenService\x12Y\n\nIssueToken\x12!.hearth.user.v1.IssueTokenRequest\x1a\".hearth.user.v1.IssueTokenResponse\"\x04\xa8\xbb\x18\x01\x12n\n\x07GetJwks\x12\x1e.hearth.user.v1.GetJwksRequest\x1a\x1f.hearth.user.v1.GetJwksResponse\"\"\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x12M\n\x06WhoAmI\x12\x1d.hearth.user.v1.WhoAmIRequest\x1a\x1e.hearth.user.v1.WhoAmIResponse\"\x04\xa8\xbb\x18\x02\x12k\n\x10RotateSigningKey\x12\'.hearth.user.v1.RotateSigningKeyRequest\x1a(.hearth.user.v1.RotateSigningKeyResponse\"\x04\xa8\xbb\x18\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hearth/user/v1/token_service.proto\x12\x0ehearth.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\x1a!hearth/user/v1/organization.proto\x1a\x1ahearth/user/v1/token.proto\x1a\x19hearth/user/v1/user.proto\"\x86\x01\n\x11IssueTokenRequest\x12\x1b\n\x07\x61pi_key\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12-\n\x1con_behalf_of_organization_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12%\n\x14on_behalf_of_user_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"T\n\x12IssueTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x10\n\x0eGetJwksRequest\"4\n\x0fGetJwksResponse\x12!\n\x04keys\x18\x01 \x03(\x0b\x32\x13.hearth.user.v1.Jwk\"\x0f\n\rWhoAmIRequest\"\xce\x01\n\x0eWhoAmIResponse\x12\x32\n\x0corganization\x18\x01 \x01(\x0b\x32\x1c.hearth.user.v1.Organization\x12\"\n\x04user\x18\x02 \x01(\x0b\x32\x14.hearth.user.v1.User\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\"\n\x04role\x18\x04 \x01(\x0e\x32\x14.hearth.type.v1.Role\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x19\n\x17RotateSigningKeyRequest\"\x97\x01\n\x18RotateSigningKeyResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x31\n\ractivate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x14previous_retire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xaf\x03\n\x0cTokenService\x12_\n\nIssueToken\x12!.hearth.user.v1.IssueTokenRequest\x1a\".hearth.user.v1.IssueTokenResponse\"\n\xa8\xbb\x18\x01\xb2\xbb\x18\x02\x08\x02\x12n\n\x07GetJwks\x12\x1e.hearth.user.v1.GetJwksRequest\x1a\x1f.hearth.user.v1.GetJwksResponse\"\"\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x12S\n\x06WhoAmI\x12\x1d.hearth.user.v1.WhoAmIRequest\x1a\x1e.hearth.user.v1.WhoAmIResponse\"\n\xa8\xbb\x18\x02\xb2\xbb\x18\x02\x08\x01\x12y\n\x10RotateSigningKey\x12\'.hearth.user.v1.RotateSigningKeyRequest\x1a(.hearth.user.v1.RotateSigningKeyResponse\"\x12\xa8\xbb\x18\x05\xb2\xbb\x18\n\x08\x02\x1a\x06key_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,29 +46,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ISSUETOKENREQUEST'].fields_by_name['on_behalf_of_user_id']._loaded_options = None
   _globals['_ISSUETOKENREQUEST'].fields_by_name['on_behalf_of_user_id']._serialized_options = b'\272H\004r\002\030@'
   _globals['_TOKENSERVICE'].methods_by_name['IssueToken']._loaded_options = None
-  _globals['_TOKENSERVICE'].methods_by_name['IssueToken']._serialized_options = b'\250\273\030\001'
+  _globals['_TOKENSERVICE'].methods_by_name['IssueToken']._serialized_options = b'\250\273\030\001\262\273\030\002\010\002'
   _globals['_TOKENSERVICE'].methods_by_name['GetJwks']._loaded_options = None
   _globals['_TOKENSERVICE'].methods_by_name['GetJwks']._serialized_options = b'\250\273\030\001\202\323\344\223\002\030\022\026/.well-known/jwks.json'
   _globals['_TOKENSERVICE'].methods_by_name['WhoAmI']._loaded_options = None
-  _globals['_TOKENSERVICE'].methods_by_name['WhoAmI']._serialized_options = b'\250\273\030\002'
+  _globals['_TOKENSERVICE'].methods_by_name['WhoAmI']._serialized_options = b'\250\273\030\002\262\273\030\002\010\001'
   _globals['_TOKENSERVICE'].methods_by_name['RotateSigningKey']._loaded_options = None
-  _globals['_TOKENSERVICE'].methods_by_name['RotateSigningKey']._serialized_options = b'\250\273\030\005'
-  _globals['_ISSUETOKENREQUEST']._serialized_start=266
-  _globals['_ISSUETOKENREQUEST']._serialized_end=400
-  _globals['_ISSUETOKENRESPONSE']._serialized_start=402
-  _globals['_ISSUETOKENRESPONSE']._serialized_end=486
-  _globals['_GETJWKSREQUEST']._serialized_start=488
-  _globals['_GETJWKSREQUEST']._serialized_end=504
-  _globals['_GETJWKSRESPONSE']._serialized_start=506
-  _globals['_GETJWKSRESPONSE']._serialized_end=558
-  _globals['_WHOAMIREQUEST']._serialized_start=560
-  _globals['_WHOAMIREQUEST']._serialized_end=575
-  _globals['_WHOAMIRESPONSE']._serialized_start=578
-  _globals['_WHOAMIRESPONSE']._serialized_end=784
-  _globals['_ROTATESIGNINGKEYREQUEST']._serialized_start=786
-  _globals['_ROTATESIGNINGKEYREQUEST']._serialized_end=811
-  _globals['_ROTATESIGNINGKEYRESPONSE']._serialized_start=814
-  _globals['_ROTATESIGNINGKEYRESPONSE']._serialized_end=965
-  _globals['_TOKENSERVICE']._serialized_start=968
-  _globals['_TOKENSERVICE']._serialized_end=1373
+  _globals['_TOKENSERVICE'].methods_by_name['RotateSigningKey']._serialized_options = b'\250\273\030\005\262\273\030\n\010\002\032\006key_id'
+  _globals['_ISSUETOKENREQUEST']._serialized_start=294
+  _globals['_ISSUETOKENREQUEST']._serialized_end=428
+  _globals['_ISSUETOKENRESPONSE']._serialized_start=430
+  _globals['_ISSUETOKENRESPONSE']._serialized_end=514
+  _globals['_GETJWKSREQUEST']._serialized_start=516
+  _globals['_GETJWKSREQUEST']._serialized_end=532
+  _globals['_GETJWKSRESPONSE']._serialized_start=534
+  _globals['_GETJWKSRESPONSE']._serialized_end=586
+  _globals['_WHOAMIREQUEST']._serialized_start=588
+  _globals['_WHOAMIREQUEST']._serialized_end=603
+  _globals['_WHOAMIRESPONSE']._serialized_start=606
+  _globals['_WHOAMIRESPONSE']._serialized_end=812
+  _globals['_ROTATESIGNINGKEYREQUEST']._serialized_start=814
+  _globals['_ROTATESIGNINGKEYREQUEST']._serialized_end=839
+  _globals['_ROTATESIGNINGKEYRESPONSE']._serialized_start=842
+  _globals['_ROTATESIGNINGKEYRESPONSE']._serialized_end=993
+  _globals['_TOKENSERVICE']._serialized_start=996
+  _globals['_TOKENSERVICE']._serialized_end=1427
 # @@protoc_insertion_point(module_scope)

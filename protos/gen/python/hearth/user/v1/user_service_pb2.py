@@ -25,10 +25,11 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
+from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 from hearth.user.v1 import user_pb2 as hearth_dot_user_dot_v1_dot_user__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hearth/user/v1/user_service.proto\x12\x0ehearth.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x19hearth/user/v1/user.proto\"\x81\x02\n\x11\x43reateUserRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12 \n\x0forganization_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12;\n\x04name\x18\x03 \x01(\tB-\xbaH*r(2&^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$\x12\x1e\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1c\n\x05\x65mail\x18\x05 \x01(\tB\r\xbaH\nr\x05\x18\xfe\x01`\x01\xd8\x01\x01\x12.\n\x04role\x18\x06 \x01(\x0e\x32\x14.hearth.type.v1.RoleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x05\"8\n\x12\x43reateUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.hearth.user.v1.User\",\n\x0eGetUserRequest\x12\x1a\n\x07user_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"5\n\x0fGetUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.hearth.user.v1.User\"L\n\x10ListUsersRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"Q\n\x11ListUsersResponse\x12#\n\x05users\x18\x01 \x03(\x0b\x32\x14.hearth.user.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb0\x02\n\x11UpdateUserRequest\x12*\n\x04user\x18\x01 \x01(\x0b\x32\x14.hearth.user.v1.UserB\x06\xbaH\x03\xc8\x01\x01\x12\xee\x01\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\xbc\x01\xbaH\xb8\x01\xba\x01\xb1\x01\n\x11update_mask.paths\x12=must name one or more of: display_name, email, role, disabled\x1a]size(this.paths) > 0 && this.paths.all(p, p in [\'display_name\', \'email\', \'role\', \'disabled\'])\xc8\x01\x01\"8\n\x12UpdateUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.hearth.user.v1.User\"/\n\x11\x44\x65leteUserRequest\x12\x1a\n\x07user_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x14\n\x12\x44\x65leteUserResponse2\xc8\x03\n\x0bUserService\x12Y\n\nCreateUser\x12!.hearth.user.v1.CreateUserRequest\x1a\".hearth.user.v1.CreateUserResponse\"\x04\xa8\xbb\x18\x04\x12P\n\x07GetUser\x12\x1e.hearth.user.v1.GetUserRequest\x1a\x1f.hearth.user.v1.GetUserResponse\"\x04\xa8\xbb\x18\x02\x12V\n\tListUsers\x12 .hearth.user.v1.ListUsersRequest\x1a!.hearth.user.v1.ListUsersResponse\"\x04\xa8\xbb\x18\x02\x12Y\n\nUpdateUser\x12!.hearth.user.v1.UpdateUserRequest\x1a\".hearth.user.v1.UpdateUserResponse\"\x04\xa8\xbb\x18\x04\x12Y\n\nDeleteUser\x12!.hearth.user.v1.DeleteUserRequest\x1a\".hearth.user.v1.DeleteUserResponse\"\x04\xa8\xbb\x18\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hearth/user/v1/user_service.proto\x12\x0ehearth.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\x1a\x19hearth/user/v1/user.proto\"\x81\x02\n\x11\x43reateUserRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12 \n\x0forganization_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12;\n\x04name\x18\x03 \x01(\tB-\xbaH*r(2&^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$\x12\x1e\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1c\n\x05\x65mail\x18\x05 \x01(\tB\r\xbaH\nr\x05\x18\xfe\x01`\x01\xd8\x01\x01\x12.\n\x04role\x18\x06 \x01(\x0e\x32\x14.hearth.type.v1.RoleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x05\"8\n\x12\x43reateUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.hearth.user.v1.User\",\n\x0eGetUserRequest\x12\x1a\n\x07user_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"5\n\x0fGetUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.hearth.user.v1.User\"L\n\x10ListUsersRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"Q\n\x11ListUsersResponse\x12#\n\x05users\x18\x01 \x03(\x0b\x32\x14.hearth.user.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb0\x02\n\x11UpdateUserRequest\x12*\n\x04user\x18\x01 \x01(\x0b\x32\x14.hearth.user.v1.UserB\x06\xbaH\x03\xc8\x01\x01\x12\xee\x01\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\xbc\x01\xbaH\xb8\x01\xba\x01\xb1\x01\n\x11update_mask.paths\x12=must name one or more of: display_name, email, role, disabled\x1a]size(this.paths) > 0 && this.paths.all(p, p in [\'display_name\', \'email\', \'role\', \'disabled\'])\xc8\x01\x01\"8\n\x12UpdateUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.hearth.user.v1.User\"/\n\x11\x44\x65leteUserRequest\x12\x1a\n\x07user_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x14\n\x12\x44\x65leteUserResponse2\xf5\x03\n\x0bUserService\x12h\n\nCreateUser\x12!.hearth.user.v1.CreateUserRequest\x1a\".hearth.user.v1.CreateUserResponse\"\x13\xa8\xbb\x18\x04\xb2\xbb\x18\x0b\x08\x02\x1a\x07user.id\x12P\n\x07GetUser\x12\x1e.hearth.user.v1.GetUserRequest\x1a\x1f.hearth.user.v1.GetUserResponse\"\x04\xa8\xbb\x18\x02\x12V\n\tListUsers\x12 .hearth.user.v1.ListUsersRequest\x1a!.hearth.user.v1.ListUsersResponse\"\x04\xa8\xbb\x18\x02\x12h\n\nUpdateUser\x12!.hearth.user.v1.UpdateUserRequest\x1a\".hearth.user.v1.UpdateUserResponse\"\x13\xa8\xbb\x18\x04\xb2\xbb\x18\x0b\x08\x02\x12\x07user.id\x12h\n\nDeleteUser\x12!.hearth.user.v1.DeleteUserRequest\x1a\".hearth.user.v1.DeleteUserResponse\"\x13\xa8\xbb\x18\x04\xb2\xbb\x18\x0b\x08\x02\x12\x07user_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,35 +61,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEUSERREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_DELETEUSERREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_USERSERVICE'].methods_by_name['CreateUser']._loaded_options = None
-  _globals['_USERSERVICE'].methods_by_name['CreateUser']._serialized_options = b'\250\273\030\004'
+  _globals['_USERSERVICE'].methods_by_name['CreateUser']._serialized_options = b'\250\273\030\004\262\273\030\013\010\002\032\007user.id'
   _globals['_USERSERVICE'].methods_by_name['GetUser']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['GetUser']._serialized_options = b'\250\273\030\002'
   _globals['_USERSERVICE'].methods_by_name['ListUsers']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['ListUsers']._serialized_options = b'\250\273\030\002'
   _globals['_USERSERVICE'].methods_by_name['UpdateUser']._loaded_options = None
-  _globals['_USERSERVICE'].methods_by_name['UpdateUser']._serialized_options = b'\250\273\030\004'
+  _globals['_USERSERVICE'].methods_by_name['UpdateUser']._serialized_options = b'\250\273\030\004\262\273\030\013\010\002\022\007user.id'
   _globals['_USERSERVICE'].methods_by_name['DeleteUser']._loaded_options = None
-  _globals['_USERSERVICE'].methods_by_name['DeleteUser']._serialized_options = b'\250\273\030\004'
-  _globals['_CREATEUSERREQUEST']._serialized_start=173
-  _globals['_CREATEUSERREQUEST']._serialized_end=430
-  _globals['_CREATEUSERRESPONSE']._serialized_start=432
-  _globals['_CREATEUSERRESPONSE']._serialized_end=488
-  _globals['_GETUSERREQUEST']._serialized_start=490
-  _globals['_GETUSERREQUEST']._serialized_end=534
-  _globals['_GETUSERRESPONSE']._serialized_start=536
-  _globals['_GETUSERRESPONSE']._serialized_end=589
-  _globals['_LISTUSERSREQUEST']._serialized_start=591
-  _globals['_LISTUSERSREQUEST']._serialized_end=667
-  _globals['_LISTUSERSRESPONSE']._serialized_start=669
-  _globals['_LISTUSERSRESPONSE']._serialized_end=750
-  _globals['_UPDATEUSERREQUEST']._serialized_start=753
-  _globals['_UPDATEUSERREQUEST']._serialized_end=1057
-  _globals['_UPDATEUSERRESPONSE']._serialized_start=1059
-  _globals['_UPDATEUSERRESPONSE']._serialized_end=1115
-  _globals['_DELETEUSERREQUEST']._serialized_start=1117
-  _globals['_DELETEUSERREQUEST']._serialized_end=1164
-  _globals['_DELETEUSERRESPONSE']._serialized_start=1166
-  _globals['_DELETEUSERRESPONSE']._serialized_end=1186
-  _globals['_USERSERVICE']._serialized_start=1189
-  _globals['_USERSERVICE']._serialized_end=1645
+  _globals['_USERSERVICE'].methods_by_name['DeleteUser']._serialized_options = b'\250\273\030\004\262\273\030\013\010\002\022\007user_id'
+  _globals['_CREATEUSERREQUEST']._serialized_start=201
+  _globals['_CREATEUSERREQUEST']._serialized_end=458
+  _globals['_CREATEUSERRESPONSE']._serialized_start=460
+  _globals['_CREATEUSERRESPONSE']._serialized_end=516
+  _globals['_GETUSERREQUEST']._serialized_start=518
+  _globals['_GETUSERREQUEST']._serialized_end=562
+  _globals['_GETUSERRESPONSE']._serialized_start=564
+  _globals['_GETUSERRESPONSE']._serialized_end=617
+  _globals['_LISTUSERSREQUEST']._serialized_start=619
+  _globals['_LISTUSERSREQUEST']._serialized_end=695
+  _globals['_LISTUSERSRESPONSE']._serialized_start=697
+  _globals['_LISTUSERSRESPONSE']._serialized_end=778
+  _globals['_UPDATEUSERREQUEST']._serialized_start=781
+  _globals['_UPDATEUSERREQUEST']._serialized_end=1085
+  _globals['_UPDATEUSERRESPONSE']._serialized_start=1087
+  _globals['_UPDATEUSERRESPONSE']._serialized_end=1143
+  _globals['_DELETEUSERREQUEST']._serialized_start=1145
+  _globals['_DELETEUSERREQUEST']._serialized_end=1192
+  _globals['_DELETEUSERRESPONSE']._serialized_start=1194
+  _globals['_DELETEUSERRESPONSE']._serialized_end=1214
+  _globals['_USERSERVICE']._serialized_start=1217
+  _globals['_USERSERVICE']._serialized_end=1718
 # @@protoc_insertion_point(module_scope)

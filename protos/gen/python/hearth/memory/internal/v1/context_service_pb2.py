@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
+from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/hearth/memory/internal/v1/context_service.proto\x12\x19hearth.memory.internal.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhearth/type/v1/access.proto\"\xdf\x01\n\x15\x43ompileContextRequest\x12\x1b\n\x08\x61gent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x18\n\x05input\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@\x12)\n\x14recall_budget_tokens\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\x12\x1f\n\x0crecall_top_k\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12 \n\x0f\x63onversation_id\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12!\n\x10\x65xclude_from_seq\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\xea\x01\n\x16\x43ompileContextResponse\x12\x13\n\x0b\x62locks_text\x18\x01 \x01(\t\x12\x15\n\rrecalled_text\x18\x02 \x01(\t\x12\x34\n\x04hits\x18\x03 \x03(\x0b\x32&.hearth.memory.internal.v1.RecalledHit\x12\x15\n\rpassage_count\x18\x04 \x01(\x03\x12\x15\n\rmessage_count\x18\x05 \x01(\x03\x12\x16\n\x0e\x62locks_version\x18\x06 \x01(\t\x12\x16\n\x0elayout_version\x18\x07 \x01(\x05\x12\x10\n\x08\x64\x65graded\x18\x08 \x01(\x08\"p\n\x0bRecalledHit\x12\x13\n\x0bresource_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x8d\x01\n\x0e\x43ontextService\x12{\n\x0e\x43ompileContext\x12\x30.hearth.memory.internal.v1.CompileContextRequest\x1a\x31.hearth.memory.internal.v1.CompileContextResponse\"\x04\xa8\xbb\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/hearth/memory/internal/v1/context_service.proto\x12\x19hearth.memory.internal.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\"\xdf\x01\n\x15\x43ompileContextRequest\x12\x1b\n\x08\x61gent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x18\n\x05input\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@\x12)\n\x14recall_budget_tokens\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\x12\x1f\n\x0crecall_top_k\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12 \n\x0f\x63onversation_id\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12!\n\x10\x65xclude_from_seq\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\xea\x01\n\x16\x43ompileContextResponse\x12\x13\n\x0b\x62locks_text\x18\x01 \x01(\t\x12\x15\n\rrecalled_text\x18\x02 \x01(\t\x12\x34\n\x04hits\x18\x03 \x03(\x0b\x32&.hearth.memory.internal.v1.RecalledHit\x12\x15\n\rpassage_count\x18\x04 \x01(\x03\x12\x15\n\rmessage_count\x18\x05 \x01(\x03\x12\x16\n\x0e\x62locks_version\x18\x06 \x01(\t\x12\x16\n\x0elayout_version\x18\x07 \x01(\x05\x12\x10\n\x08\x64\x65graded\x18\x08 \x01(\x08\"p\n\x0bRecalledHit\x12\x13\n\x0bresource_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x94\x01\n\x0e\x43ontextService\x12\x81\x01\n\x0e\x43ompileContext\x12\x30.hearth.memory.internal.v1.CompileContextRequest\x1a\x31.hearth.memory.internal.v1.CompileContextResponse\"\n\xa8\xbb\x18\x02\xb2\xbb\x18\x02\x08\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,13 +48,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPILECONTEXTREQUEST'].fields_by_name['exclude_from_seq']._loaded_options = None
   _globals['_COMPILECONTEXTREQUEST'].fields_by_name['exclude_from_seq']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_CONTEXTSERVICE'].methods_by_name['CompileContext']._loaded_options = None
-  _globals['_CONTEXTSERVICE'].methods_by_name['CompileContext']._serialized_options = b'\250\273\030\002'
-  _globals['_COMPILECONTEXTREQUEST']._serialized_start=170
-  _globals['_COMPILECONTEXTREQUEST']._serialized_end=393
-  _globals['_COMPILECONTEXTRESPONSE']._serialized_start=396
-  _globals['_COMPILECONTEXTRESPONSE']._serialized_end=630
-  _globals['_RECALLEDHIT']._serialized_start=632
-  _globals['_RECALLEDHIT']._serialized_end=744
-  _globals['_CONTEXTSERVICE']._serialized_start=747
-  _globals['_CONTEXTSERVICE']._serialized_end=888
+  _globals['_CONTEXTSERVICE'].methods_by_name['CompileContext']._serialized_options = b'\250\273\030\002\262\273\030\002\010\001'
+  _globals['_COMPILECONTEXTREQUEST']._serialized_start=198
+  _globals['_COMPILECONTEXTREQUEST']._serialized_end=421
+  _globals['_COMPILECONTEXTRESPONSE']._serialized_start=424
+  _globals['_COMPILECONTEXTRESPONSE']._serialized_end=658
+  _globals['_RECALLEDHIT']._serialized_start=660
+  _globals['_RECALLEDHIT']._serialized_end=772
+  _globals['_CONTEXTSERVICE']._serialized_start=775
+  _globals['_CONTEXTSERVICE']._serialized_end=923
 # @@protoc_insertion_point(module_scope)

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
+from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+hearth/user/internal/v1/purge_service.proto\x12\x17hearth.user.internal.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1bhearth/type/v1/access.proto\"\x13\n\x11ListPurgesRequest\".\n\x12ListPurgesResponse\x12\x18\n\x10organization_ids\x18\x01 \x03(\t\"\xcc\x01\n\x12ReportPurgeRequest\x12\"\n\x0forganization_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x62\n\x07removed\x18\x02 \x03(\x0b\x32\x38.hearth.user.internal.v1.ReportPurgeRequest.RemovedEntryB\x17\xbaH\x14\x9a\x01\x11\x10\xc8\x01\"\x06r\x04\x10\x01\x18?*\x04\"\x02(\x00\x1a.\n\x0cRemovedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x15\n\x13ReportPurgeResponse2\xeb\x01\n\x0cPurgeService\x12k\n\nListPurges\x12*.hearth.user.internal.v1.ListPurgesRequest\x1a+.hearth.user.internal.v1.ListPurgesResponse\"\x04\xa8\xbb\x18\x06\x12n\n\x0bReportPurge\x12+.hearth.user.internal.v1.ReportPurgeRequest\x1a,.hearth.user.internal.v1.ReportPurgeResponse\"\x04\xa8\xbb\x18\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+hearth/user/internal/v1/purge_service.proto\x12\x17hearth.user.internal.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\"\x13\n\x11ListPurgesRequest\".\n\x12ListPurgesResponse\x12\x18\n\x10organization_ids\x18\x01 \x03(\t\"\xcc\x01\n\x12ReportPurgeRequest\x12\"\n\x0forganization_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x62\n\x07removed\x18\x02 \x03(\x0b\x32\x38.hearth.user.internal.v1.ReportPurgeRequest.RemovedEntryB\x17\xbaH\x14\x9a\x01\x11\x10\xc8\x01\"\x06r\x04\x10\x01\x18?*\x04\"\x02(\x00\x1a.\n\x0cRemovedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x15\n\x13ReportPurgeResponse2\xf1\x01\n\x0cPurgeService\x12k\n\nListPurges\x12*.hearth.user.internal.v1.ListPurgesRequest\x1a+.hearth.user.internal.v1.ListPurgesResponse\"\x04\xa8\xbb\x18\x06\x12t\n\x0bReportPurge\x12+.hearth.user.internal.v1.ReportPurgeRequest\x1a,.hearth.user.internal.v1.ReportPurgeResponse\"\n\xa8\xbb\x18\x06\xb2\xbb\x18\x02\x08\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,17 +43,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PURGESERVICE'].methods_by_name['ListPurges']._loaded_options = None
   _globals['_PURGESERVICE'].methods_by_name['ListPurges']._serialized_options = b'\250\273\030\006'
   _globals['_PURGESERVICE'].methods_by_name['ReportPurge']._loaded_options = None
-  _globals['_PURGESERVICE'].methods_by_name['ReportPurge']._serialized_options = b'\250\273\030\006'
-  _globals['_LISTPURGESREQUEST']._serialized_start=130
-  _globals['_LISTPURGESREQUEST']._serialized_end=149
-  _globals['_LISTPURGESRESPONSE']._serialized_start=151
-  _globals['_LISTPURGESRESPONSE']._serialized_end=197
-  _globals['_REPORTPURGEREQUEST']._serialized_start=200
-  _globals['_REPORTPURGEREQUEST']._serialized_end=404
-  _globals['_REPORTPURGEREQUEST_REMOVEDENTRY']._serialized_start=358
-  _globals['_REPORTPURGEREQUEST_REMOVEDENTRY']._serialized_end=404
-  _globals['_REPORTPURGERESPONSE']._serialized_start=406
-  _globals['_REPORTPURGERESPONSE']._serialized_end=427
-  _globals['_PURGESERVICE']._serialized_start=430
-  _globals['_PURGESERVICE']._serialized_end=665
+  _globals['_PURGESERVICE'].methods_by_name['ReportPurge']._serialized_options = b'\250\273\030\006\262\273\030\002\010\001'
+  _globals['_LISTPURGESREQUEST']._serialized_start=158
+  _globals['_LISTPURGESREQUEST']._serialized_end=177
+  _globals['_LISTPURGESRESPONSE']._serialized_start=179
+  _globals['_LISTPURGESRESPONSE']._serialized_end=225
+  _globals['_REPORTPURGEREQUEST']._serialized_start=228
+  _globals['_REPORTPURGEREQUEST']._serialized_end=432
+  _globals['_REPORTPURGEREQUEST_REMOVEDENTRY']._serialized_start=386
+  _globals['_REPORTPURGEREQUEST_REMOVEDENTRY']._serialized_end=432
+  _globals['_REPORTPURGERESPONSE']._serialized_start=434
+  _globals['_REPORTPURGERESPONSE']._serialized_end=455
+  _globals['_PURGESERVICE']._serialized_start=458
+  _globals['_PURGESERVICE']._serialized_end=699
 # @@protoc_insertion_point(module_scope)

@@ -7,8 +7,8 @@ from alembic import op
 
 from chassis.migrations import enable_row_level_security
 
-revision = "0020"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
