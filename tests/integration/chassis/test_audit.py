@@ -19,7 +19,7 @@ from chassis.audit.relay import Relay
 from chassis.audit.trail import AuditTrail
 from chassis.callcontext import Call, set_call
 from chassis.database import Database
-from chassis.errors import NotFound, Unavailable
+from chassis.errors import NotFound, ResourceExhausted, Unavailable
 from chassis.identity import Identity, Role
 from tests.support.databases import FreshDatabase
 
@@ -204,6 +204,13 @@ async def test_refused_again_and_again_leaves_one(trail: AuditTrail, fresh: Fres
             async with trail.around(begin(ahead=True, organization_id=organization_id)):
                 raise NotFound("no", reason="RESOURCE_NOT_FOUND")
     assert [row["outcome"] for row in rows(fresh)] == ["NOT_FOUND"]
+
+
+async def test_a_call_that_was_turned_away_leaves_none(trail: AuditTrail, fresh: FreshDatabase) -> None:
+    with suppress(ResourceExhausted):
+        async with trail.around(begin(ahead=True)):
+            raise ResourceExhausted("busy", reason="RATE_LIMITED", retry_after_s=1.0)
+    assert rows(fresh) == []
 
 
 async def test_what_is_claimed_comes_again_and_what_is_held_as_unknown(
