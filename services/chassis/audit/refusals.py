@@ -18,6 +18,8 @@ RECORDED = frozenset(
         *("FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE"),
     }
 )
+# Codes that leave no record even of a call that is recorded ahead: it was turned away before it did anything.
+NEVER_BEGUN = frozenset({"UNIMPLEMENTED", "RESOURCE_EXHAUSTED"})
 WINDOW_S = 60.0
 _MAX_KINDS = 10_000
 

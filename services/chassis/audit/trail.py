@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from chassis.audit.declared import Declared
 from chassis.audit.outbox import Outbox
 from chassis.audit.record import OK, OPEN, PendingRecord
-from chassis.audit.refusals import RECORDED, Refusals
+from chassis.audit.refusals import NEVER_BEGUN, RECORDED, Refusals
 from chassis.audit.relay import Relay, Road
 from chassis.database import Database
 from chassis.errors import DomainError
@@ -75,7 +75,7 @@ class AuditTrail:
     async def _complete(self, pending: PendingRecord, outcome: str) -> None:
         record = pending.record(outcome)
         try:
-            if outcome in RECORDED and not self._refusals.is_first(record):
+            if outcome in NEVER_BEGUN or (outcome in RECORDED and not self._refusals.is_first(record)):
                 await self._outbox.remove([record.id])
             else:
                 await self._outbox.complete(record)
@@ -85,11 +85,11 @@ class AuditTrail:
 
     async def refused(self, pending: PendingRecord, code: str) -> None:
         """The call was refused; never raises."""
-        if not pending.open or code not in RECORDED:
+        if not pending.open:
             return
         record = pending.record(code)
         pending.settle()
-        if not self._refusals.is_first(record):
+        if code not in RECORDED or not self._refusals.is_first(record):
             return
         try:
             async with asyncio.timeout(_REFUSAL_S):

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+from chassis.audit.outbox import create_audit_outbox
 from chassis.idempotency import create_request_ids
 from chassis.migrations import enable_row_level_security
 
@@ -11,7 +12,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Creates one tenant table."""
+    """Creates one tenant table, and what every service has."""
     op.create_table(
         "things",
         sa.Column("id", sa.Uuid, primary_key=True),
@@ -20,3 +21,4 @@ def upgrade() -> None:
     )
     enable_row_level_security(op, "things")
     create_request_ids(op)
+    create_audit_outbox(op)
