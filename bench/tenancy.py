@@ -100,24 +100,24 @@ def who_am_i(stack: Stack, figures: Figures, seconds: float) -> None:
 
 
 def flood(stack: Stack, figures: Figures, seconds: float, other_key: str) -> None:
-    """A quiet organization's latency, alone and beside one that asks for ten times what it may."""
+    """A quiet organization's latency beside one that asks for what it may, and beside one that asks for ten times as much."""
     quiet = Caller(stack.url, stack.api_key, per_s=_FLOOD_RATE * 0.4)
-    loud = Caller(stack.url, other_key, per_s=_FLOOD_RATE * _FLOOD_FACTOR)
-    alone: list[float] = []
-    beside: list[float] = []
-    told: dict[str, int] = {"answered": 0, "refused": 0, "quiet_refused": 0}
-    for _ in range(3):
-        alone += load([quiet], seconds)[0].latencies_ms
-        one, other = load([quiet, loud], seconds)
-        beside += one.latencies_ms
-        told["answered"] += other.answered
-        told["refused"] += other.refused
+    latencies: dict[str, list[float]] = {"within": [], "beyond": []}
+    told = {"answered": 0, "refused": 0, "quiet_refused": 0}
+    for name in ("within", "beyond") * 4:
+        factor = _FLOOD_FACTOR if name == "beyond" else 0.9
+        one, other = load([quiet, Caller(stack.url, other_key, per_s=_FLOOD_RATE * factor)], seconds)
+        latencies[name] += one.latencies_ms
         told["quiet_refused"] += one.refused
-    figures.add("flood_p99_ratio", percentile(beside, 0.99) / percentile(alone, 0.99), "ratio")
-    figures.raw["flood"] = {
-        **told,
-        "alone_ms": {"p50": round(percentile(alone, 0.5), 2), "p99": round(percentile(alone, 0.99), 2)},
-        "beside_ms": {"p50": round(percentile(beside, 0.5), 2), "p99": round(percentile(beside, 0.99), 2)},
+        if name == "beyond":
+            told["answered"] += other.answered
+            told["refused"] += other.refused
+    figures.add(
+        "flood_p99_ratio", percentile(latencies["beyond"], 0.99) / percentile(latencies["within"], 0.99), "ratio"
+    )
+    figures.raw["flood"] = told | {
+        name: {f"p{share}_ms": round(percentile(values, share / 100), 2) for share in (50, 95, 99)}
+        for name, values in latencies.items()
     }
 
 
