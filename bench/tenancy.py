@@ -1,33 +1,24 @@
 """What it costs to keep organizations apart: row-level security, tokens, sign-in, and a neighbour that floods.
 
-Row-level security is measured on the path of a turn (one round trip, one implicit transaction): the same statement on two tables that
-differ in their policy, with the organization set and without, taking turns, so that whatever else the machine does hits both: one by one
-for latency, a hundred by a hundred for CPU, which is this process's and PostgreSQL's.
-
-    python -m bench.tenancy [--json FILE] [--operations 4000] [--seconds 6]
+python -m bench.tenancy [--json FILE] [--operations 6000] [--seconds 6]
 """
 
 import argparse
 import asyncio
-import itertools
 import statistics
 import time
 import uuid
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-import psycopg
 import uvloop
 
-from agent_svc.repositories.log_pool import LogPool
-from agent_svc.repositories.prepared import Prepared
 from bench.figures import Figures, percentile
 from bench.processes import cpu_ms
+from bench.row_level_security import row_level_security
 from bench.token_load import Caller, load
 from chassis.channels import open_channel
-from chassis.migrations import Operations, enable_row_level_security
 from chassis.rates import RateLimiter
 from chassis.settings import ServiceSettings
 from chassis.trust import trust
@@ -35,7 +26,6 @@ from deploy.local import Stack
 from hearth.user.v1 import token_service_pb2
 from hearth.user.v1.token_service_pb2_grpc import TokenServiceStub
 from tests.support.api import Api
-from tests.support.databases import Databases
 
 TARGETS = {
     "rls_insert_ratio": "1.05",
@@ -49,110 +39,6 @@ TARGETS = {
 # What the door lets an organization do in the flood, and by how much the other exceeds it.
 _FLOOD_RATE = 100
 _FLOOD_FACTOR = 10
-_SCHEMA = """
-CREATE TABLE {table} (id uuid PRIMARY KEY, organization_id uuid NOT NULL, preview text NOT NULL);
-"""
-
-
-@dataclass
-class Side:
-    """One of the two ways to do the same, as measured."""
-
-    latencies_ms: list[float] = field(default_factory=list[float])
-    cpu_us: float = 0.0
-
-
-class _Owner:
-    """The part of Alembic's operations that a policy needs."""
-
-    def __init__(self, connection: psycopg.Connection) -> None:
-        self._connection = connection
-
-    def execute(self, sqltext: str) -> None:
-        self._connection.execute(sqltext.encode())
-
-
-async def row_level_security(figures: Figures, operations: int) -> None:
-    """Inserts and selects by key, with a policy and the organization set, and without either."""
-    with Stack(only=("postgres",)) as stack:
-        database = Databases(stack.superuser_url()).empty()
-        with psycopg.connect(database.owner_url, autocommit=True) as owner:
-            for table in ("plain", "guarded"):
-                owner.execute(_SCHEMA.format(table=table).encode())
-            operations_of_owner: Operations = _Owner(owner)  # pyright: ignore[reportAssignmentType]
-            enable_row_level_security(operations_of_owner, "guarded")
-        pool = LogPool(database.url, application_name="bench", size=1)
-        await pool.open()
-        try:
-            sides = {
-                name: await _compare(stack, pool, statement, operations)
-                for name, statement in (("insert", _INSERT), ("select", _SELECT))
-            }
-        finally:
-            await pool.close()
-    for name, (plain, guarded) in sides.items():
-        figures.add(f"rls_{name}_ratio", guarded.cpu_us / plain.cpu_us, "CPU ratio")
-        figures.raw[f"rls_{name}"] = {
-            side: {
-                "cpu_us": round(one.cpu_us, 1),
-                "p50_ms": round(percentile(one.latencies_ms, 0.5), 3),
-                "p95_ms": round(percentile(one.latencies_ms, 0.95), 3),
-            }
-            for side, one in (("without", plain), ("with", guarded))
-        }
-    ratios = [
-        percentile(guarded.latencies_ms, 0.95) / percentile(plain.latencies_ms, 0.95)
-        for plain, guarded in sides.values()
-    ]
-    figures.add("rls_p95_ratio", max(ratios), "ratio, the worse of both")
-
-
-_INSERT = "INSERT INTO {table} (id, organization_id, preview) VALUES (%(run)s, %(organization)s, %(preview)s)"
-_SELECT = "SELECT preview FROM {table} WHERE id = %(run)s AND organization_id = %(organization)s"
-_ORGANIZATION = uuid.uuid4()
-_KEYS = [uuid.uuid4() for _ in range(50_000)]
-_BLOCK = 100
-
-
-async def _compare(stack: Stack, pool: LogPool, statement: str, operations: int) -> tuple[Side, Side]:
-    numbers = itertools.count()
-    plain, guarded = (
-        Prepared(f"{table}_{statement[:6].lower()}", statement.format(table=table)) for table in ("plain", "guarded")
-    )
-
-    async def without(key: uuid.UUID) -> None:
-        await pool.run([plain], {"run": key, "organization": _ORGANIZATION, "preview": "x" * 200})
-
-    async def with_policy(key: uuid.UUID) -> None:
-        await pool.tenant(_ORGANIZATION, [guarded], {"run": key, "preview": "x" * 200})
-
-    sides = (Side(), Side())
-    # What prepares the connection is not measured.
-    await without(uuid.uuid4())
-    await with_policy(uuid.uuid4())
-    works = list(zip(sides, (without, with_policy), strict=True))
-    for _ in range(operations // _BLOCK):
-        keys = [_KEYS[next(numbers) % len(_KEYS)] for _ in range(_BLOCK)]
-        for side, work in works:
-            side.cpu_us += await _block(stack, work, keys)
-    for number in range(operations):
-        key = _KEYS[next(numbers) % len(_KEYS)]
-        # Each goes first as often as the other.
-        for side, work in works if number % 2 else reversed(works):
-            begun = time.perf_counter()
-            await work(key)
-            side.latencies_ms.append((time.perf_counter() - begun) * 1e3)
-    for side in sides:
-        side.cpu_us /= operations // _BLOCK * _BLOCK
-    return sides
-
-
-async def _block(stack: Stack, work: Callable[[uuid.UUID], Awaitable[None]], keys: list[uuid.UUID]) -> float:
-    """CPU microseconds of a block."""
-    before = time.process_time() * 1e6 + cpu_ms(stack.processes())["postgres"] * 1e3
-    for key in keys:
-        await work(key)
-    return time.process_time() * 1e6 + cpu_ms(stack.processes())["postgres"] * 1e3 - before
 
 
 async def sign_in(stack: Stack, figures: Figures, calls: int = 1_000, batch: int = 50) -> None:
@@ -214,24 +100,24 @@ def who_am_i(stack: Stack, figures: Figures, seconds: float) -> None:
 
 
 def flood(stack: Stack, figures: Figures, seconds: float, other_key: str) -> None:
-    """A quiet organization's latency, alone and beside one that asks for ten times what it may."""
+    """A quiet organization's latency beside one that asks for what it may, and beside one that asks for ten times as much."""
     quiet = Caller(stack.url, stack.api_key, per_s=_FLOOD_RATE * 0.4)
-    loud = Caller(stack.url, other_key, per_s=_FLOOD_RATE * _FLOOD_FACTOR)
-    alone: list[float] = []
-    beside: list[float] = []
-    told: dict[str, int] = {"answered": 0, "refused": 0, "quiet_refused": 0}
-    for _ in range(3):
-        alone += load([quiet], seconds)[0].latencies_ms
-        one, other = load([quiet, loud], seconds)
-        beside += one.latencies_ms
-        told["answered"] += other.answered
-        told["refused"] += other.refused
+    latencies: dict[str, list[float]] = {"within": [], "beyond": []}
+    told = {"answered": 0, "refused": 0, "quiet_refused": 0}
+    for name in ("within", "beyond") * 4:
+        factor = _FLOOD_FACTOR if name == "beyond" else 0.9
+        one, other = load([quiet, Caller(stack.url, other_key, per_s=_FLOOD_RATE * factor)], seconds)
+        latencies[name] += one.latencies_ms
         told["quiet_refused"] += one.refused
-    figures.add("flood_p99_ratio", percentile(beside, 0.99) / percentile(alone, 0.99), "ratio")
-    figures.raw["flood"] = {
-        **told,
-        "alone_ms": {"p50": round(percentile(alone, 0.5), 2), "p99": round(percentile(alone, 0.99), 2)},
-        "beside_ms": {"p50": round(percentile(beside, 0.5), 2), "p99": round(percentile(beside, 0.99), 2)},
+        if name == "beyond":
+            told["answered"] += other.answered
+            told["refused"] += other.refused
+    figures.add(
+        "flood_p99_ratio", percentile(latencies["beyond"], 0.99) / percentile(latencies["within"], 0.99), "ratio"
+    )
+    figures.raw["flood"] = told | {
+        name: {f"p{share}_ms": round(percentile(values, share / 100), 2) for share in (50, 95, 99)}
+        for name, values in latencies.items()
     }
 
 
@@ -268,7 +154,7 @@ def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--operations", type=int, default=4_000, help="inserts and selects of each kind")
+    parser.add_argument("--operations", type=int, default=6_000, help="inserts and selects of each kind")
     parser.add_argument("--seconds", type=float, default=6.0, help="of load, each time")
     options = parser.parse_args()
     figures = Figures("Tenancy")

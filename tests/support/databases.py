@@ -5,6 +5,7 @@ HEARTH_TEST_POSTGRES_URL (a superuser's URL) uses a server that runs already; ot
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,17 @@ class Databases:
     def empty(self) -> FreshDatabase:
         """A database that nobody has migrated."""
         return self._database(self._empty())
+
+    def before(self, migrations: Path, revision: str, folder: Path) -> FreshDatabase:
+        """A database as it was before a revision; `folder` is for copies of the older ones. `migrate` brings it up to date."""
+        versions = folder / "versions"
+        versions.mkdir()
+        for older in sorted((migrations / "versions").glob("*.py")):
+            if older.name < revision:
+                shutil.copy(older, versions)
+        database = self.empty()
+        migrate(database.owner_url, folder)
+        return database
 
     def drop_all(self) -> None:
         """Removes what was made."""

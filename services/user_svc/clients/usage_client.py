@@ -51,8 +51,8 @@ class UsageClient:
         self._channels = channels
 
     async def of(self, organization_id: UUID) -> Usage:
+        counts = self._counts()
         with use(await self._identity.acting_for(organization_id)):
-            counts = self._counts()
             found = dict(zip(counts, await asyncio.gather(*map(_answer, counts.values())), strict=True))
         for service in (silent := tuple(name for name, count in found.items() if count is None)):
             _log.info("usage is incomplete", extra={"service": service})

@@ -93,7 +93,7 @@ class Organization(_message.Message):
 
     @_builtins.property
     def usage(self) -> Global___OrganizationUsage:
-        """What it uses now. Output only; only in the answer of GetOrganization, when it was asked for."""
+        """What it uses now. Output only; only in the answer of GetOrganization, when it was asked for and the organization is active."""
 
     @_builtins.property
     def purge(self) -> Global___OrganizationPurge:
