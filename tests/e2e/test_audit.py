@@ -82,6 +82,7 @@ async def test_what_an_agent_does_names_its_run_and_whom_it_acts_for(
     user = await me(api)
     (started,) = await recorded(stack, lambda e: e.resource == run_id)
     assert (started.actor, started.action) == (user, "hearth.agent.v1.RunService.SendMessage")
+    calls: list[AuditEvent] = []
     for _ in range(20):
         calls = await recorded(stack, lambda e: e.request_id.startswith(f"{run_id}/"))
         if len(calls) >= 5:

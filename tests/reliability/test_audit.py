@@ -44,6 +44,7 @@ async def records(stack: Stack) -> list[AuditEvent]:
 
 async def until_recorded(stack: Stack, expected: set[str], limit_s: float = 40) -> dict[str, AuditEvent]:
     """Waits for records about these resources; each must come exactly once. Returns them by resource."""
+    found: list[AuditEvent] = []
     for _ in range(int(limit_s / 0.5)):
         found = [event for event in await records(stack) if event.resource in expected]
         if {event.resource for event in found} == expected:
@@ -187,6 +188,7 @@ async def test_a_tool_call_is_on_record_though_its_process_died_in_the_middle(ap
     # In half an hour, when no call can be running any more; here its time comes at once.
     with psycopg.connect(stack.superuser_url("hearth_tool"), autocommit=True) as connection:
         connection.execute("UPDATE audit_outbox SET due_time = now() WHERE outcome = ''")
+    found: list[AuditEvent] = []
     for _ in range(60):
         found = [
             event

@@ -68,8 +68,8 @@ def begin(*, ahead: bool = False, organization_id: uuid.UUID | None = None) -> P
 
 
 def rows(fresh: FreshDatabase) -> list[dict[str, Any]]:
-    with psycopg.connect(fresh.superuser_url, row_factory=dict_row) as connection:
-        return connection.execute("SELECT * FROM audit_outbox ORDER BY id").fetchall()
+    with psycopg.connect(fresh.superuser_url) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute("SELECT * FROM audit_outbox ORDER BY id").fetchall()
 
 
 async def write(database: Database, organization_id: uuid.UUID, name: str) -> None:
