@@ -41,7 +41,7 @@ class Database:
 
     def __init__(self, url: str, *, application_name: str, pool_size: int = 10) -> None:
         self._pool_size = pool_size
-        self._prepared: WeakKeyDictionary[Driver, set[Reading]] = WeakKeyDictionary()
+        self._prepared: WeakKeyDictionary[Driver, set[str]] = WeakKeyDictionary()
         # AUTOCOMMIT means only that the driver does not say BEGIN: it goes in one round trip with the tenant instead.
         self._engine = create_async_engine(
             sqlalchemy_url(url),
@@ -108,17 +108,26 @@ class Database:
         once a connection (chassis.readings). Only for reading: on a connection that died in the pool it is done again. Raises
         like `transaction`.
         """
-        asked = reading(statements)
-        query = b"SET LOCAL hearth.organization_id = '%b';" % _tenant(organization_id) + asked.execute
+        return await self._round_trip(organization_id, reading(statements), values)
+
+    async def run(
+        self, organization_id: UUID | None, statements: LiteralString, values: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Like `read`, for a change that may be made twice without harm; its rows, if it returns any. Planned each time."""
+        return await self._round_trip(organization_id, statements.encode(), values)
+
+    async def _round_trip(
+        self, organization_id: UUID | None, asked: Reading | bytes, values: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        text = asked if isinstance(asked, bytes) else asked.execute
+        query = b"SET LOCAL hearth.organization_id = '%b';" % _tenant(organization_id) + text
         with _Translated():
             for attempt in range(self._pool_size + 1):
                 pooled = await self._engine.raw_connection()
                 driver = cast(Driver, pooled.driver_connection)
                 try:
-                    known = self._prepared.setdefault(driver, set())
-                    if asked not in known:
-                        await driver.execute(asked.prepare)
-                        known.add(asked)
+                    if isinstance(asked, Reading):
+                        await self._prepare(driver, asked)
                     return await _last_rows(driver, query, values)
                 except psycopg.OperationalError:
                     if not driver.closed or attempt == self._pool_size:
@@ -127,11 +136,12 @@ class Database:
                     _give_back(pooled, driver)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def run(
-        self, organization_id: UUID | None, statements: LiteralString, values: Mapping[str, Any]
-    ) -> list[dict[str, Any]]:
-        """Like `read`, for a change that may be made twice without harm; its rows, if it returns any."""
-        return await self.read(organization_id, statements, values)
+    async def _prepare(self, driver: Driver, asked: Reading) -> None:
+        known = self._prepared.setdefault(driver, set())
+        for handle, statement in asked.prepare.items():
+            if handle not in known:
+                await driver.execute(statement)
+                known.add(handle)
 
     async def ping(self) -> None:
         """Raises Unavailable when the database does not answer."""

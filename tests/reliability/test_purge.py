@@ -23,8 +23,9 @@ from tests.fakes.model_control import ThreadedModelServer
 from tests.support.fixtures import environment
 
 _TABLES = "SELECT relname::text FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
-# What stays on purpose: the tombstone, and for a quarter of an hour whose tokens are void.
-_STAYS = {"user_svc.organizations", "user_svc.revocations"}
+# What stays on purpose: the tombstone, for a quarter of an hour whose tokens are void, and what was done by whom.
+_STAYS = {"user_svc.organizations", "user_svc.revocations", "user_svc.audit_events", "user_svc.audit_heads"}
+_OUTBOXES = {f"{service}.audit_outbox" for service in DATABASES}
 _PASSAGES = 2_000
 
 
@@ -118,7 +119,7 @@ def test_nothing_stays_of_a_deleted_organization_and_everything_of_its_neighbour
         gone, neighbour = registrar.tenant(), registrar.tenant()
         everywhere = _traces(contents, gone)
         # Those of no organization are not filled: work that waits is only there while it does.
-        passing = {"memory_svc.outbox", "agent_svc.dispatches"}
+        passing = {"memory_svc.outbox", "agent_svc.dispatches", *_OUTBOXES}
         assert _with_organization(contents) - set(everywhere) <= passing, "make a row of each table in tenants.py"
         _insert_many(registrar, gone)
         kept, kept_traces = _settled(contents, neighbour), _traces(contents, neighbour)

@@ -235,6 +235,14 @@ async def test_a_statement_may_choose_the_tenant_of_the_next(database: Database)
     assert await _names(database, None) == []
 
 
+async def test_readings_may_share_a_statement(fresh: FreshDatabase) -> None:
+    database = Database(fresh.url, application_name="one", pool_size=1)
+    for number in (1, 2, 1):
+        statements = ("SELECT 'shared'; SELECT 1 AS n", "SELECT 'shared'; SELECT 2 AS n")[number - 1]
+        assert await database.read(None, statements, {}) == [{"n": number}]
+    await database.close()
+
+
 async def test_what_is_read_is_bound_and_not_pasted(database: Database) -> None:
     hostile = "'; DELETE FROM things; SELECT '\\"
     rows = await database.read(None, "SELECT %(value)s::text AS value", {"value": hostile})
