@@ -187,7 +187,14 @@ def _identity(token: str, claims: Mapping[str, Any]) -> Identity:
         on_behalf_of=str(claims.get("obo") or ""),
         expires_at=float(claims["exp"]),
         issued_at=float(claims["iat"]),
+        scopes=_scopes(claims),
     )
+
+
+def _scopes(claims: Mapping[str, Any]) -> frozenset[str] | None:
+    """Those of RFC 8693. A claim that is there limits, even to nothing."""
+    claim = claims.get("scope")
+    return None if claim is None else frozenset(str(claim).split())
 
 
 def _organization(claim: str, role: Role) -> UUID:

@@ -7,6 +7,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 
 from chassis.identity import Access
+from chassis.scopes import scope_of
 from hearth.type.v1 import access_pb2
 
 
@@ -16,10 +17,11 @@ class UndeclaredAccess(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method of a service. `path` is `/package.Service/Method`."""
+    """One method of a service. `path` is `/package.Service/Method`; `scope` what limited credentials need for it, empty if nothing."""
 
     path: str
     access: Access
+    scope: str
     streams_responses: bool
     streams_requests: bool
 
@@ -38,9 +40,11 @@ def methods_of(service: str) -> Mapping[str, Method]:
 
 
 def _method(service: str, method: MethodDescriptor) -> Method:
+    access = Access(method.GetOptions().Extensions[access_pb2.access])
     return Method(
         path=f"/{service}/{method.name}",
-        access=Access(method.GetOptions().Extensions[access_pb2.access]),
+        access=access,
+        scope=scope_of(service, method.name, access),
         streams_responses=method.server_streaming,
         streams_requests=method.client_streaming,
     )

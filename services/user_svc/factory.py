@@ -15,12 +15,14 @@ from user_svc.adapters.local_jwks import LocalJwks
 from user_svc.adapters.local_revocations import NoticeToList, local_list
 from user_svc.managers.api_key_manager import ApiKeyManager
 from user_svc.managers.bootstrap_manager import BootstrapManager
+from user_svc.managers.key_use_recorder import KeyUseRecorder
 from user_svc.managers.organization_manager import OrganizationManager
 from user_svc.managers.revocation_manager import RevocationManager
 from user_svc.managers.signing_key_manager import SigningKeyManager
 from user_svc.managers.token_manager import TokenManager
 from user_svc.managers.user_manager import UserManager
 from user_svc.repositories.directory import PostgresDirectory
+from user_svc.repositories.key_use_repository import PostgresKeyUses
 from user_svc.repositories.unit_of_work import PostgresUnitOfWork
 from user_svc.servicers.api_key_servicer import ApiKeyServicer
 from user_svc.servicers.audit_servicer import AuditServicer
@@ -55,7 +57,8 @@ async def build(settings: UserSettings) -> Assembly:
     organizations = OrganizationServicer(OrganizationManager(work, notice), pages)
     users = UserServicer(UserManager(work, notice), pages)
     api_keys = ApiKeyServicer(ApiKeyManager(work, notice), pages)
-    issuing = TokenManager(PostgresDirectory(database), keys, signer, settings.service_keys(), revocations)
+    uses = KeyUseRecorder(PostgresKeyUses(database))
+    issuing = TokenManager(PostgresDirectory(database), keys, signer, settings.service_keys(), revocations, uses)
     tokens = TokenServicer(issuing, keys)
     return Assembly(
         servicers=[
@@ -71,6 +74,6 @@ async def build(settings: UserSettings) -> Assembly:
             ),
         ],
         verifier=TokenVerifier(LocalJwks(keys), settings.jwt_issuer, settings.jwt_audience, revocations=revocations),
-        background=[revocations],
+        background=[revocations, uses],
         closers=[database.close],
     )

@@ -12,7 +12,7 @@ from user_svc.domain.user import User
 # First the organization of the key, from the index; then the rest, as that organization.
 _HOLDER = """
 SELECT set_config('hearth.organization_id', organization_id::text, true) FROM api_key_index WHERE secret_hash = %(hash)s;
-SELECT k.organization_id, o.state, k.id AS key_id, k.expire_time, u.id AS user_id, u.role, u.disabled
+SELECT k.organization_id, o.state, k.id AS key_id, k.expire_time, k.scopes, u.id AS user_id, u.role, u.disabled
 FROM api_keys k JOIN users u ON u.id = k.user_id JOIN organizations o ON o.id = k.organization_id
 WHERE k.secret_hash = %(hash)s AND k.revoke_time IS NULL AND u.delete_time IS NULL
 """
@@ -48,6 +48,7 @@ class PostgresDirectory:
             organization_active=row["state"] == OrganizationState.ACTIVE,
             key_id=row["key_id"],
             key_expire_time=row["expire_time"],
+            key_scopes=None if row["scopes"] is None else frozenset(row["scopes"]),
             user_id=row["user_id"],
             user_role=Role(row["role"]),
             user_disabled=row["disabled"],

@@ -50,6 +50,14 @@ api_keys = sa.Table(
     _moment("create_time"),
     _moment("expire_time"),
     _moment("revoke_time"),
+    sa.Column("scopes", sa.ARRAY(sa.Text)),
+)
+
+api_key_uses = sa.Table(
+    "api_key_uses",
+    _metadata,
+    sa.Column("key_id", sa.Uuid, primary_key=True),
+    _moment("last_used_time"),
 )
 
 api_key_index = sa.Table(

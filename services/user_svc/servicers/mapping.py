@@ -113,9 +113,12 @@ def api_key_to_proto(key: ApiKey) -> api_key_pb2.ApiKey:
         display_name=key.display_name,
         hint=key.hint,
         create_time=timestamp(key.create_time),
+        scopes=sorted(key.scopes or ()),
     )
     if key.expire_time is not None:
         message.expire_time.CopyFrom(timestamp(key.expire_time))
     if key.revoke_time is not None:
         message.revoke_time.CopyFrom(timestamp(key.revoke_time))
+    if key.last_used_time is not None:
+        message.last_used_time.CopyFrom(timestamp(key.last_used_time))
     return message

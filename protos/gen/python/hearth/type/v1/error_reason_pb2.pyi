@@ -50,6 +50,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAUTHENTICATED. No active API key has this secret."""
     ERROR_REASON_ROLE_INSUFFICIENT: _ErrorReason.ValueType  # 30
     """PERMISSION_DENIED. The credential's role does not reach to this method."""
+    ERROR_REASON_SCOPE_INSUFFICIENT: _ErrorReason.ValueType  # 31
+    """PERMISSION_DENIED. The credential is limited to scopes that do not reach to this method; metadata holds what is `needed`. Example: a key with `agent.read` calls StartRun."""
     ERROR_REASON_RESOURCE_NOT_FOUND: _ErrorReason.ValueType  # 40
     """NOT_FOUND. No such resource in the caller's organization."""
     ERROR_REASON_NAME_TAKEN: _ErrorReason.ValueType  # 50
@@ -142,6 +144,8 @@ ERROR_REASON_API_KEY_INVALID: ErrorReason.ValueType  # 23
 """UNAUTHENTICATED. No active API key has this secret."""
 ERROR_REASON_ROLE_INSUFFICIENT: ErrorReason.ValueType  # 30
 """PERMISSION_DENIED. The credential's role does not reach to this method."""
+ERROR_REASON_SCOPE_INSUFFICIENT: ErrorReason.ValueType  # 31
+"""PERMISSION_DENIED. The credential is limited to scopes that do not reach to this method; metadata holds what is `needed`. Example: a key with `agent.read` calls StartRun."""
 ERROR_REASON_RESOURCE_NOT_FOUND: ErrorReason.ValueType  # 40
 """NOT_FOUND. No such resource in the caller's organization."""
 ERROR_REASON_NAME_TAKEN: ErrorReason.ValueType  # 50

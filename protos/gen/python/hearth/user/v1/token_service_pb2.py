@@ -31,7 +31,7 @@ from hearth.user.v1 import token_pb2 as hearth_dot_user_dot_v1_dot_token__pb2
 from hearth.user.v1 import user_pb2 as hearth_dot_user_dot_v1_dot_user__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hearth/user/v1/token_service.proto\x12\x0ehearth.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhearth/type/v1/access.proto\x1a!hearth/user/v1/organization.proto\x1a\x1ahearth/user/v1/token.proto\x1a\x19hearth/user/v1/user.proto\"\x86\x01\n\x11IssueTokenRequest\x12\x1b\n\x07\x61pi_key\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12-\n\x1con_behalf_of_organization_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12%\n\x14on_behalf_of_user_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"T\n\x12IssueTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x10\n\x0eGetJwksRequest\"4\n\x0fGetJwksResponse\x12!\n\x04keys\x18\x01 \x03(\x0b\x32\x13.hearth.user.v1.Jwk\"\x0f\n\rWhoAmIRequest\"\xce\x01\n\x0eWhoAmIResponse\x12\x32\n\x0corganization\x18\x01 \x01(\x0b\x32\x1c.hearth.user.v1.Organization\x12\"\n\x04user\x18\x02 \x01(\x0b\x32\x14.hearth.user.v1.User\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\"\n\x04role\x18\x04 \x01(\x0e\x32\x14.hearth.type.v1.Role\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x19\n\x17RotateSigningKeyRequest\"\x97\x01\n\x18RotateSigningKeyResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x31\n\ractivate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x14previous_retire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x95\x03\n\x0cTokenService\x12Y\n\nIssueToken\x12!.hearth.user.v1.IssueTokenRequest\x1a\".hearth.user.v1.IssueTokenResponse\"\x04\xa8\xbb\x18\x01\x12n\n\x07GetJwks\x12\x1e.hearth.user.v1.GetJwksRequest\x1a\x1f.hearth.user.v1.GetJwksResponse\"\"\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x12M\n\x06WhoAmI\x12\x1d.hearth.user.v1.WhoAmIRequest\x1a\x1e.hearth.user.v1.WhoAmIResponse\"\x04\xa8\xbb\x18\x02\x12k\n\x10RotateSigningKey\x12\'.hearth.user.v1.RotateSigningKeyRequest\x1a(.hearth.user.v1.RotateSigningKeyResponse\"\x04\xa8\xbb\x18\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hearth/user/v1/token_service.proto\x12\x0ehearth.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhearth/type/v1/access.proto\x1a!hearth/user/v1/organization.proto\x1a\x1ahearth/user/v1/token.proto\x1a\x19hearth/user/v1/user.proto\"\x86\x01\n\x11IssueTokenRequest\x12\x1b\n\x07\x61pi_key\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12-\n\x1con_behalf_of_organization_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12%\n\x14on_behalf_of_user_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"T\n\x12IssueTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x10\n\x0eGetJwksRequest\"4\n\x0fGetJwksResponse\x12!\n\x04keys\x18\x01 \x03(\x0b\x32\x13.hearth.user.v1.Jwk\"\x0f\n\rWhoAmIRequest\"\xde\x01\n\x0eWhoAmIResponse\x12\x32\n\x0corganization\x18\x01 \x01(\x0b\x32\x1c.hearth.user.v1.Organization\x12\"\n\x04user\x18\x02 \x01(\x0b\x32\x14.hearth.user.v1.User\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\"\n\x04role\x18\x04 \x01(\x0e\x32\x14.hearth.type.v1.Role\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06scopes\x18\x06 \x03(\t\"\x19\n\x17RotateSigningKeyRequest\"\x97\x01\n\x18RotateSigningKeyResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x31\n\ractivate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x14previous_retire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x95\x03\n\x0cTokenService\x12Y\n\nIssueToken\x12!.hearth.user.v1.IssueTokenRequest\x1a\".hearth.user.v1.IssueTokenResponse\"\x04\xa8\xbb\x18\x01\x12n\n\x07GetJwks\x12\x1e.hearth.user.v1.GetJwksRequest\x1a\x1f.hearth.user.v1.GetJwksResponse\"\"\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x12M\n\x06WhoAmI\x12\x1d.hearth.user.v1.WhoAmIRequest\x1a\x1e.hearth.user.v1.WhoAmIResponse\"\x04\xa8\xbb\x18\x02\x12k\n\x10RotateSigningKey\x12\'.hearth.user.v1.RotateSigningKeyRequest\x1a(.hearth.user.v1.RotateSigningKeyResponse\"\x04\xa8\xbb\x18\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,11 +63,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WHOAMIREQUEST']._serialized_start=560
   _globals['_WHOAMIREQUEST']._serialized_end=575
   _globals['_WHOAMIRESPONSE']._serialized_start=578
-  _globals['_WHOAMIRESPONSE']._serialized_end=784
-  _globals['_ROTATESIGNINGKEYREQUEST']._serialized_start=786
-  _globals['_ROTATESIGNINGKEYREQUEST']._serialized_end=811
-  _globals['_ROTATESIGNINGKEYRESPONSE']._serialized_start=814
-  _globals['_ROTATESIGNINGKEYRESPONSE']._serialized_end=965
-  _globals['_TOKENSERVICE']._serialized_start=968
-  _globals['_TOKENSERVICE']._serialized_end=1373
+  _globals['_WHOAMIRESPONSE']._serialized_end=800
+  _globals['_ROTATESIGNINGKEYREQUEST']._serialized_start=802
+  _globals['_ROTATESIGNINGKEYREQUEST']._serialized_end=827
+  _globals['_ROTATESIGNINGKEYRESPONSE']._serialized_start=830
+  _globals['_ROTATESIGNINGKEYRESPONSE']._serialized_end=981
+  _globals['_TOKENSERVICE']._serialized_start=984
+  _globals['_TOKENSERVICE']._serialized_end=1389
 # @@protoc_insertion_point(module_scope)
