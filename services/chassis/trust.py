@@ -8,6 +8,8 @@ import grpc
 
 from chassis.auth import JwksFromUserService, TokenVerifier
 from chassis.errors import Unauthenticated
+from chassis.external_source import ExternalTokensFromUserService
+from chassis.external_tokens import ExternalTokens
 from chassis.identity import use
 from chassis.revocations import ALL, Revocation, RevocationList
 from chassis.service_identity import ServiceTokens
@@ -64,8 +66,9 @@ def trust(user_svc_channel: grpc.aio.Channel, settings: ServiceSettings) -> Trus
     own = ServiceTokens(user_svc_channel, settings.service_key_file)
     revocations = RevocationList(RevocationsFromUserService(user_svc_channel, own))
     jwks = JwksFromUserService(user_svc_channel)
+    external = ExternalTokens(ExternalTokensFromUserService(user_svc_channel, own))
     return Trust(
-        TokenVerifier(jwks, settings.jwt_issuer, settings.jwt_audience, revocations=revocations),
+        TokenVerifier(jwks, settings.jwt_issuer, settings.jwt_audience, revocations=revocations, external=external),
         revocations,
         ServiceTokens(user_svc_channel, settings.service_key_file, revocations),
     )

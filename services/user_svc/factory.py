@@ -1,34 +1,49 @@
 """Puts user_svc together. The only file that knows every class."""
 
+from dataclasses import dataclass
+
 from chassis.auth import TokenVerifier
 from chassis.database import Database
+from chassis.external_tokens import ExternalTokens
 from chassis.pagination import PageTokens
+from chassis.revocations import RevocationList
 from chassis.server import Assembly
+from hearth.user.internal.v1.external_token_service_pb2_grpc import add_ExternalTokenServiceServicer_to_server
 from hearth.user.internal.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
 from hearth.user.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
 from hearth.user.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 from hearth.user.v1.organization_service_pb2_grpc import add_OrganizationServiceServicer_to_server
 from hearth.user.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
+from hearth.user.v1.trusted_issuer_service_pb2_grpc import add_TrustedIssuerServiceServicer_to_server
 from hearth.user.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 from user_svc.adapters.keys import Ed25519Forge, JwtSigner
+from user_svc.adapters.local_external_tokens import LocalExternalTokens
 from user_svc.adapters.local_jwks import LocalJwks
 from user_svc.adapters.local_revocations import NoticeToList, local_list
+from user_svc.adapters.oidc.fetch import JsonFetcher
+from user_svc.adapters.oidc.issuer_keys import IssuerKeys
+from user_svc.adapters.oidc.token_check import OidcTokenCheck
 from user_svc.managers.api_key_manager import ApiKeyManager
 from user_svc.managers.bootstrap_manager import BootstrapManager
+from user_svc.managers.external_token_manager import ExternalTokenManager
 from user_svc.managers.key_use_recorder import KeyUseRecorder
 from user_svc.managers.organization_manager import OrganizationManager
 from user_svc.managers.revocation_manager import RevocationManager
 from user_svc.managers.signing_key_manager import SigningKeyManager
 from user_svc.managers.token_manager import TokenManager
+from user_svc.managers.trusted_issuer_manager import TrustedIssuerManager
 from user_svc.managers.user_manager import UserManager
 from user_svc.repositories.directory import PostgresDirectory
+from user_svc.repositories.issuer_list import IssuerList
 from user_svc.repositories.key_use_repository import PostgresKeyUses
 from user_svc.repositories.unit_of_work import PostgresUnitOfWork
 from user_svc.servicers.api_key_servicer import ApiKeyServicer
 from user_svc.servicers.audit_servicer import AuditServicer
+from user_svc.servicers.external_token_servicer import ExternalTokenServicer
 from user_svc.servicers.organization_servicer import OrganizationServicer
 from user_svc.servicers.revocation_servicer import RevocationServicer
 from user_svc.servicers.token_servicer import TokenServicer
+from user_svc.servicers.trusted_issuer_servicer import TrustedIssuerServicer
 from user_svc.servicers.user_servicer import UserServicer
 from user_svc.settings import UserSettings
 
@@ -53,27 +68,74 @@ async def build(settings: UserSettings) -> Assembly:
     revoking = RevocationManager(work)
     revocations = local_list(revoking)
     notice = NoticeToList(revocations)
-    pages = PageTokens(settings.derived_key("page-tokens"))
-    organizations = OrganizationServicer(OrganizationManager(work, notice), pages)
-    users = UserServicer(UserManager(work, notice), pages)
-    api_keys = ApiKeyServicer(ApiKeyManager(work, notice), pages)
+    directory = PostgresDirectory(database)
     uses = KeyUseRecorder(PostgresKeyUses(database))
-    issuing = TokenManager(PostgresDirectory(database), keys, signer, settings.service_keys(), revocations, uses)
-    tokens = TokenServicer(issuing, keys)
+    issuing = TokenManager(directory, keys, signer, settings.service_keys(), revocations, uses)
+    foreign = _foreign(settings, work, directory, revocations)
+    pages = PageTokens(settings.derived_key("page-tokens"))
+    trusted_issuers = TrustedIssuerManager(work, notice, foreign.issuers, foreign.keys)
     return Assembly(
         servicers=[
-            (add_OrganizationServiceServicer_to_server, organizations, "hearth.user.v1.OrganizationService"),
-            (add_UserServiceServicer_to_server, users, "hearth.user.v1.UserService"),
-            (add_ApiKeyServiceServicer_to_server, api_keys, "hearth.user.v1.ApiKeyService"),
-            (add_TokenServiceServicer_to_server, tokens, "hearth.user.v1.TokenService"),
+            (
+                add_OrganizationServiceServicer_to_server,
+                OrganizationServicer(OrganizationManager(work, notice), pages),
+                "hearth.user.v1.OrganizationService",
+            ),
+            (
+                add_UserServiceServicer_to_server,
+                UserServicer(UserManager(work, notice), pages),
+                "hearth.user.v1.UserService",
+            ),
+            (
+                add_ApiKeyServiceServicer_to_server,
+                ApiKeyServicer(ApiKeyManager(work, notice), pages),
+                "hearth.user.v1.ApiKeyService",
+            ),
+            (add_TokenServiceServicer_to_server, TokenServicer(issuing, keys), "hearth.user.v1.TokenService"),
+            (
+                add_TrustedIssuerServiceServicer_to_server,
+                TrustedIssuerServicer(trusted_issuers, foreign.keys, pages),
+                "hearth.user.v1.TrustedIssuerService",
+            ),
             (add_AuditServiceServicer_to_server, AuditServicer(), "hearth.user.v1.AuditService"),
             (
                 add_RevocationServiceServicer_to_server,
                 RevocationServicer(revoking),
                 "hearth.user.internal.v1.RevocationService",
             ),
+            (
+                add_ExternalTokenServiceServicer_to_server,
+                ExternalTokenServicer(foreign.tokens, foreign.issuers, foreign.keys),
+                "hearth.user.internal.v1.ExternalTokenService",
+            ),
         ],
-        verifier=TokenVerifier(LocalJwks(keys), settings.jwt_issuer, settings.jwt_audience, revocations=revocations),
-        background=[revocations, uses],
-        closers=[database.close],
+        verifier=TokenVerifier(
+            LocalJwks(keys),
+            settings.jwt_issuer,
+            settings.jwt_audience,
+            revocations=revocations,
+            external=ExternalTokens(LocalExternalTokens(foreign.tokens, foreign.issuers), list_s=0),
+        ),
+        background=[revocations, uses, foreign.keys],
+        closers=[database.close, foreign.fetcher.close],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Foreign:
+    """What it takes to accept tokens of external issuers."""
+
+    fetcher: JsonFetcher
+    issuers: IssuerList
+    keys: IssuerKeys
+    tokens: ExternalTokenManager
+
+
+def _foreign(
+    settings: UserSettings, work: PostgresUnitOfWork, directory: PostgresDirectory, revocations: RevocationList
+) -> _Foreign:
+    fetcher = JsonFetcher(allow_private=settings.oidc_allow_private)
+    issuers = IssuerList(directory)
+    keys = IssuerKeys(issuers, fetcher, refresh_s=settings.oidc_refresh_s)
+    check = OidcTokenCheck(keys, settings.jwt_issuer)
+    return _Foreign(fetcher, issuers, keys, ExternalTokenManager(work, directory, issuers, check, revocations))

@@ -13,12 +13,19 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class UserSettings(ServiceSettings):
-    """HEARTH_BOOTSTRAP_ADMIN_KEY_FILE and HEARTH_SERVICE_KEYS_FILE, both read at start; HEARTH_SIGNING_KEY_PUBLICATION_S."""
+    """HEARTH_BOOTSTRAP_ADMIN_KEY_FILE and HEARTH_SERVICE_KEYS_FILE, both read at start; HEARTH_SIGNING_KEY_PUBLICATION_S;
+    HEARTH_OIDC_REFRESH_S and HEARTH_OIDC_ALLOW_PRIVATE.
+    """
 
     bootstrap_admin_key_file: Path | None = None
     service_keys_file: Path | None = None
     # Seconds that a new signing key is published before it signs: a replica's look (5 s) and Envoy's cache (10 s), and some.
     signing_key_publication_s: float = Field(default=20.0, ge=10)
+
+    # Seconds after which the keys of a trusted issuer are read again.
+    oidc_refresh_s: float = Field(default=60.0, ge=1)
+    # Whether trusted issuers may be at addresses inside this network, and without TLS.
+    oidc_allow_private: bool = False
 
     def bootstrap_admin_key(self) -> str:
         """The first administrator's API key; empty when no file is named. Raises OSError when it cannot be read."""

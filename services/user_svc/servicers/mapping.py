@@ -81,6 +81,8 @@ def user_to_proto(user: User) -> user_pb2.User:
         email=user.email,
         role=role_to_proto(user.role),
         disabled=user.disabled,
+        external_issuer=user.external_issuer,
+        external_subject=user.external_subject,
         create_time=timestamp(user.create_time),
         update_time=timestamp(user.update_time),
         etag=etag_of(user),

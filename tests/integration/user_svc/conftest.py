@@ -28,6 +28,7 @@ from hearth.user.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from hearth.user.v1.audit_service_pb2_grpc import AuditServiceStub
 from hearth.user.v1.organization_service_pb2_grpc import OrganizationServiceStub
 from hearth.user.v1.token_service_pb2_grpc import TokenServiceStub
+from hearth.user.v1.trusted_issuer_service_pb2_grpc import TrustedIssuerServiceStub
 from hearth.user.v1.user_service_pb2_grpc import UserServiceStub
 from tests.support.databases import Databases, FreshDatabase, databases
 from user_svc.domain.api_key import new_secret
@@ -69,6 +70,8 @@ class Secrets:
                 "bootstrap_admin_key_file": self.folder / "admin",
                 "service_keys_file": self.folder / "services.json",
                 "shutdown_grace_s": 0.5,
+                "oidc_allow_private": True,
+                "oidc_refresh_s": 1,
             }
         )
 
@@ -95,6 +98,7 @@ class Client:
         self.api_keys = ApiKeyServiceStub(channel)
         self.tokens = TokenServiceStub(channel)
         self.audit = AuditServiceStub(channel)
+        self.issuers = TrustedIssuerServiceStub(channel)
 
     @property
     def organization_id(self) -> str:

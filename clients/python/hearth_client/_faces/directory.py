@@ -191,11 +191,14 @@ class ApiKeys:
         user_id: str = "",
         organization_id: str = "",
         expire_time: datetime | None = None,
+        scopes: Sequence[str] = (),
     ) -> CreateApiKeyResponse:
         """A new key of the caller, or of another user (of another organization: platform administrators only). `.secret` is shown this once.
-        Never retried: each try would make a key.
+        `scopes`, as `agent.read` or `memory.write`, limit it; without any it may do all that the role allows. Never retried: each try would make a key.
         """
-        request = CreateApiKeyRequest(user_id=user_id, display_name=display_name, organization_id=organization_id)
+        request = CreateApiKeyRequest(
+            user_id=user_id, display_name=display_name, organization_id=organization_id, scopes=scopes
+        )
         if expire_time is not None:
             expiry = Timestamp()
             expiry.FromDatetime(expire_time)

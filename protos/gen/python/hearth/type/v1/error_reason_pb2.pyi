@@ -56,6 +56,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No such resource in the caller's organization."""
     ERROR_REASON_NAME_TAKEN: _ErrorReason.ValueType  # 50
     """ALREADY_EXISTS. The name is taken in its scope."""
+    ERROR_REASON_ISSUER_TAKEN: _ErrorReason.ValueType  # 51
+    """ALREADY_EXISTS. Tokens of this issuer for this audience lead to an organization already, or would lead to two."""
     ERROR_REASON_ORGANIZATION_NOT_ACTIVE: _ErrorReason.ValueType  # 60
     """FAILED_PRECONDITION. The organization is deleted or disabled."""
     ERROR_REASON_RUN_ENDED: _ErrorReason.ValueType  # 61
@@ -150,6 +152,8 @@ ERROR_REASON_RESOURCE_NOT_FOUND: ErrorReason.ValueType  # 40
 """NOT_FOUND. No such resource in the caller's organization."""
 ERROR_REASON_NAME_TAKEN: ErrorReason.ValueType  # 50
 """ALREADY_EXISTS. The name is taken in its scope."""
+ERROR_REASON_ISSUER_TAKEN: ErrorReason.ValueType  # 51
+"""ALREADY_EXISTS. Tokens of this issuer for this audience lead to an organization already, or would lead to two."""
 ERROR_REASON_ORGANIZATION_NOT_ACTIVE: ErrorReason.ValueType  # 60
 """FAILED_PRECONDITION. The organization is deleted or disabled."""
 ERROR_REASON_RUN_ENDED: ErrorReason.ValueType  # 61
