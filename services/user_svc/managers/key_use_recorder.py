@@ -8,6 +8,7 @@ from uuid import UUID
 from chassis.callcontext import set_call
 from chassis.errors import DomainError
 from chassis.identity import set_current
+from chassis.tasks import end_task
 from user_svc.interfaces.key_uses import KeyUseRepository
 
 _log = logging.getLogger(__name__)
@@ -43,9 +44,7 @@ class KeyUseRecorder:
 
     async def stop(self) -> None:
         """Writes what is left."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        await end_task(self._task)
         await self.flush()
 
     async def flush(self) -> None:

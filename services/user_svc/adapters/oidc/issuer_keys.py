@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from chassis.callcontext import set_call
 from chassis.errors import DomainError, Unauthenticated, Unavailable
 from chassis.identity import set_current
+from chassis.tasks import end_task
 from user_svc.adapters.oidc.fetch import FetchError
 from user_svc.adapters.oidc.public_keys import IssuerKey, nobodys_key, usable_keys
 
@@ -77,11 +78,8 @@ class IssuerKeys:
 
     async def stop(self) -> None:
         """Reads no more."""
-        ending = {task for task in (self._task, *self._reading) if task is not None}
-        for task in ending:
-            task.cancel()
-        if ending:
-            await asyncio.wait(ending)
+        await end_task(self._task)
+        await asyncio.gather(*map(end_task, tuple(self._reading)))
 
     def refuse_address(self, issuer: str) -> str:
         """Why an issuer's address can never be asked; empty if it can."""
