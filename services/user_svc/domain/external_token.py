@@ -17,7 +17,7 @@ from user_svc.domain.user import UserDraft
 LONGEST = timedelta(hours=24)
 _NOT_IN_HANDLES = re.compile(r"[^a-z0-9._-]+")
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,4 +80,5 @@ def _handle(token: VerifiedToken) -> str:
 
 
 def _shown(value: object) -> str:
-    return _CONTROL.sub("", value)[:128].strip() if isinstance(value, str) else ""
+    """A text that can be stored and shown: without control characters and halves of characters."""
+    return _UNSHOWN.sub("", value)[:128].strip() if isinstance(value, str) else ""

@@ -125,6 +125,8 @@ async def test_an_address_proves_nothing(admin: Client, idp: OidcIssuer) -> None
         "email_verified": True,
     }
     assert (await who(admin, idp.token(sub="odd", **odd))).user.email == ""
+    halves = await who(admin, idp.token(sub="halves", name="A\ud800da\0", preferred_username="\udfff"))
+    assert halves.user.display_name == "Ada"
 
 
 async def test_the_role_follows_the_claim(admin: Client, idp: OidcIssuer) -> None:
@@ -190,6 +192,7 @@ def _attacks(idp: OidcIssuer, other: OidcIssuer) -> dict[str, str]:
         "no audience": idp.token(aud=None),
         "an empty list of audiences": idp.token(aud=[]),
         "an audience that is no text": idp.token(aud=[{"hearth": 1}]),
+        "an audience that is half a character": idp.token(aud=["hearth", "\ud800"]),
         "another issuer": idp.token(iss="https://elsewhere.example"),
         "Hearth as the issuer": idp.token(iss="hearth"),
         "Hearth's own claims": idp.token(iss="hearth", org="org_x", role="PLATFORM_ADMIN", key="", jti="x"),
@@ -215,6 +218,7 @@ def _attacks(idp: OidcIssuer, other: OidcIssuer) -> dict[str, str]:
         "an empty subject": idp.token(sub=""),
         "a subject that is no text": _signed({"alg": "RS256", "kid": "first"}, idp.claims(sub=7), b"x"),
         "a subject with a NUL": idp.token(sub="a\0b"),
+        "a subject that is half a character": idp.token(sub="\ud800"),
         "a long subject": idp.token(sub="x" * 256),
         "a tampered claim": f"{header}.{as_other}.{signature}",
         "a cut signature": f"{header}.{payload}.{signature[:-4]}",

@@ -47,7 +47,7 @@ def list_issuers(session: Session, limit: int, as_json: bool) -> None:
 @json_option
 @pass_session
 def show_issuer(session: Session, issuer_id: str, as_json: bool) -> None:
-    """Show the trusted issuer with the id ISSUER, and why its keys cannot be read, if so."""
+    """Show the trusted issuer with the id ISSUER. If its keys cannot be read, this says why."""
     found = session.client.trusted_issuers.get(issuer_id)
     if as_json:
         print_json(found)
@@ -103,7 +103,7 @@ def create_issuer(
     scopes: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Trust the issuer whose tokens say `iss`: ISSUER, an https address. Its keys are found from there."""
+    """Trust an issuer. ISSUER is the `iss` of its tokens, an https address; its keys are found from there."""
     made = session.client.trusted_issuers.create(
         address,
         audience,
@@ -140,7 +140,7 @@ def update_issuer(
     default_role: str | None,
     as_json: bool,
 ) -> None:
-    """Change what tokens of the trusted issuer with the id ISSUER mean; it counts within seconds, for those in use too."""
+    """Change what an issuer's tokens mean. It counts within seconds, for those in use too. ISSUER is the trusted issuer's id."""
     found = session.client.trusted_issuers.get(issuer_id)
     paths: list[str] = []
     if display_name is not None:
@@ -168,7 +168,7 @@ def update_issuer(
 @json_option
 @pass_session
 def disable_issuer(session: Session, issuer_id: str, yes: bool, as_json: bool) -> None:
-    """Refuse the tokens of the trusted issuer with the id ISSUER, within seconds."""
+    """Refuse an issuer's tokens. Those in use stop working within seconds. ISSUER is the trusted issuer's id."""
     from hearth.user.v1.trusted_issuer_pb2 import TrustedIssuerState
 
     confirm(f"Refuse the tokens of {issuer_id}? Who came with them is shut out.", yes)
@@ -195,7 +195,7 @@ def enable_issuer(session: Session, issuer_id: str, as_json: bool) -> None:
 @yes_option
 @pass_session
 def delete_issuer(session: Session, issuer_id: str, yes: bool) -> None:
-    """No longer trust the issuer with the id ISSUER. Users that came with its tokens stay, with their API keys."""
+    """Trust an issuer no longer. Users that came with its tokens stay, with their API keys. ISSUER is the trusted issuer's id."""
     confirm(f"No longer trust {issuer_id}? Who came with its tokens is shut out.", yes)
     session.client.trusted_issuers.delete(issuer_id)
     note(f"deleted trusted issuer {issuer_id}")

@@ -23,7 +23,7 @@ def key() -> None:
 @json_option
 @pass_session
 def list_keys(session: Session, user_name: str, limit: int, as_json: bool) -> None:
-    """List API keys, oldest first: yours, or all for organization administrators."""
+    """List API keys, oldest first. Yours, or all for organization administrators."""
     user_id = _user_id(session, user_name)
     found = first(session.client.api_keys.list(user_id=user_id), limit)
     if as_json:
@@ -96,7 +96,7 @@ def create_key(
 @yes_option
 @pass_session
 def revoke_key(session: Session, key_id: str, yes: bool) -> None:
-    """Make the key with the id KEY useless, and the tokens that were issued for it, within seconds. This cannot be undone."""
+    """Make the key with the id KEY useless. The tokens that were issued for it are refused within seconds; this cannot be undone."""
     confirm(f"Revoke {key_id}? Whatever uses it stops working.", yes)
     session.client.api_keys.revoke(key_id)
     note(f"revoked {key_id}")

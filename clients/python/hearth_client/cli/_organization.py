@@ -92,7 +92,9 @@ def update_organization(session: Session, organization_id: str, display_name: st
 @json_option
 @pass_session
 def disable_organization(session: Session, organization_id: str, yes: bool, as_json: bool) -> None:
-    """Refuse all credentials of the organization with the id ORGANIZATION, within seconds, and keep its data. For platform administrators."""
+    """Shut out the organization with the id ORGANIZATION. All its credentials are refused within seconds, its data is kept. For platform
+    administrators.
+    """
     from hearth.user.v1.organization_pb2 import OrganizationState
 
     found = session.client.organizations.get(organization_id)
@@ -119,7 +121,7 @@ def enable_organization(session: Session, organization_id: str, as_json: bool) -
 @yes_option
 @pass_session
 def delete_organization(session: Session, organization_id: str, yes: bool) -> None:
-    """Delete the organization with the id ORGANIZATION, for good: its credentials are refused at once, its data is removed. For platform
+    """Delete the organization with the id ORGANIZATION. Its credentials are refused at once, its data is removed, for good. For platform
     administrators.
     """
     confirm(f"Delete organization {organization_id} with its users, agents and memory? This cannot be undone.", yes)

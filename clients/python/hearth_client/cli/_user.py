@@ -24,7 +24,7 @@ def user() -> None:
 @json_option
 @pass_session
 def list_users(session: Session, limit: int, as_json: bool) -> None:
-    """List the users of your organization, oldest first. Those who came with the token of a trusted issuer are `from` there."""
+    """List your organization's users, oldest first. Those who came with the token of a trusted issuer are `from` there."""
     found = first(session.client.users.list(), limit)
     if as_json:
         print_json(found)

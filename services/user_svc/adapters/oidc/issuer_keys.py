@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 _DISCOVERY = "/.well-known/openid-configuration"
 # An issuer is not asked more often than this, however many unknown keys tokens name.
 _PAUSE_S = 5.0
+# Less than those wait who want a token judged.
+_ASK_S = 7.0
 _TICK_S = 1.0
 _AT_ONCE = 8
 # What the door can be asked to look through.
@@ -123,11 +125,13 @@ class IssuerKeys:
                 return
             known.tried_at = time.monotonic()
             try:
-                known.keys = await self._ask(issuer)
-            except FetchError as error:
+                async with asyncio.timeout(_ASK_S):
+                    known.keys = await self._ask(issuer)
+            except (FetchError, TimeoutError) as error:
+                problem = str(error) or "it takes too long to answer"
                 if not known.problem:
-                    _log.warning("the keys of an issuer cannot be read", extra={"issuer": issuer, "detail": str(error)})
-                known.problem = str(error)
+                    _log.warning("the keys of an issuer cannot be read", extra={"issuer": issuer, "detail": problem})
+                known.problem = problem
             else:
                 known.problem, known.read_at = "", time.monotonic()
 

@@ -57,7 +57,7 @@ def _verified(issuer: str, claims: dict[str, Any]) -> VerifiedToken:
     audiences = [audience] if isinstance(audience, str) else audience
     if not isinstance(audiences, list) or not 0 < len(audiences) <= _MOST_AUDIENCES:
         raise _invalid("the token's audience is not valid")
-    if not all(isinstance(one, str) and "\0" not in one for one in audiences):
+    if not all(isinstance(one, str) and one.isprintable() for one in audiences):
         raise _invalid("the token's audience is not valid")
     if not isinstance(subject, str) or not 0 < len(subject) <= _MOST_SUBJECT or not subject.isprintable():
         raise _invalid("the token's subject is not valid")
