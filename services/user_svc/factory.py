@@ -68,45 +68,32 @@ async def build(settings: UserSettings) -> Assembly:
     revoking = RevocationManager(work)
     revocations = local_list(revoking)
     notice = NoticeToList(revocations)
+    pages = PageTokens(settings.derived_key("page-tokens"))
     directory = PostgresDirectory(database)
+    foreign = _foreign(settings, work, directory, revocations)
+    organizations = OrganizationServicer(OrganizationManager(work, notice), pages)
+    users = UserServicer(UserManager(work, notice), pages)
+    api_keys = ApiKeyServicer(ApiKeyManager(work, notice), pages)
+    issuers = TrustedIssuerServicer(
+        TrustedIssuerManager(work, notice, foreign.issuers, foreign.keys), foreign.keys, pages
+    )
+    external = ExternalTokenServicer(foreign.tokens, foreign.issuers, foreign.keys)
     uses = KeyUseRecorder(PostgresKeyUses(database))
     issuing = TokenManager(directory, keys, signer, settings.service_keys(), revocations, uses)
-    foreign = _foreign(settings, work, directory, revocations)
-    pages = PageTokens(settings.derived_key("page-tokens"))
-    trusted_issuers = TrustedIssuerManager(work, notice, foreign.issuers, foreign.keys)
+    tokens = TokenServicer(issuing, keys)
     return Assembly(
         servicers=[
-            (
-                add_OrganizationServiceServicer_to_server,
-                OrganizationServicer(OrganizationManager(work, notice), pages),
-                "hearth.user.v1.OrganizationService",
-            ),
-            (
-                add_UserServiceServicer_to_server,
-                UserServicer(UserManager(work, notice), pages),
-                "hearth.user.v1.UserService",
-            ),
-            (
-                add_ApiKeyServiceServicer_to_server,
-                ApiKeyServicer(ApiKeyManager(work, notice), pages),
-                "hearth.user.v1.ApiKeyService",
-            ),
-            (add_TokenServiceServicer_to_server, TokenServicer(issuing, keys), "hearth.user.v1.TokenService"),
-            (
-                add_TrustedIssuerServiceServicer_to_server,
-                TrustedIssuerServicer(trusted_issuers, foreign.keys, pages),
-                "hearth.user.v1.TrustedIssuerService",
-            ),
+            (add_OrganizationServiceServicer_to_server, organizations, "hearth.user.v1.OrganizationService"),
+            (add_UserServiceServicer_to_server, users, "hearth.user.v1.UserService"),
+            (add_ApiKeyServiceServicer_to_server, api_keys, "hearth.user.v1.ApiKeyService"),
+            (add_TokenServiceServicer_to_server, tokens, "hearth.user.v1.TokenService"),
+            (add_TrustedIssuerServiceServicer_to_server, issuers, "hearth.user.v1.TrustedIssuerService"),
             (add_AuditServiceServicer_to_server, AuditServicer(), "hearth.user.v1.AuditService"),
+            (add_ExternalTokenServiceServicer_to_server, external, "hearth.user.internal.v1.ExternalTokenService"),
             (
                 add_RevocationServiceServicer_to_server,
                 RevocationServicer(revoking),
                 "hearth.user.internal.v1.RevocationService",
-            ),
-            (
-                add_ExternalTokenServiceServicer_to_server,
-                ExternalTokenServicer(foreign.tokens, foreign.issuers, foreign.keys),
-                "hearth.user.internal.v1.ExternalTokenService",
             ),
         ],
         verifier=TokenVerifier(

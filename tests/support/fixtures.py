@@ -50,5 +50,5 @@ def environment(model_server: ThreadedModelServer) -> dict[str, str]:
         "HEARTH_SIGNING_KEY_PUBLICATION_S": str(PUBLICATION_S),
         # Issuers of the tests are at loopback addresses, and change their keys often.
         "HEARTH_OIDC_ALLOW_PRIVATE": "1",
-        "HEARTH_OIDC_REFRESH_S": "1",
+        "HEARTH_OIDC_REFRESH_S": "2",
     }

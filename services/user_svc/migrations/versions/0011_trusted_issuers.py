@@ -19,6 +19,19 @@ def _moment(name: str, nullable: bool = False) -> sa.Column[object]:
 
 def upgrade() -> None:
     """Users that are there were made here."""
+    _trusted_issuers()
+    for column in ("external_issuer", "external_subject"):
+        op.add_column("users", sa.Column(column, sa.Text, nullable=False, server_default=""))
+    op.create_index(
+        "users_external",
+        "users",
+        ["organization_id", "external_issuer", "external_subject"],
+        unique=True,
+        postgresql_where="delete_time IS NULL AND external_issuer <> ''",
+    )
+
+
+def _trusted_issuers() -> None:
     op.create_table(
         "trusted_issuers",
         sa.Column("id", sa.Uuid, primary_key=True),
@@ -51,13 +64,3 @@ def upgrade() -> None:
     enable_row_level_security(op, "trusted_issuers")
     rule = "current_setting('hearth.issuers', true) = 'on'"
     op.execute(f"CREATE POLICY trusted_issuers_door ON trusted_issuers FOR SELECT USING ({rule})")
-
-    for column in ("external_issuer", "external_subject"):
-        op.add_column("users", sa.Column(column, sa.Text, nullable=False, server_default=""))
-    op.create_index(
-        "users_external",
-        "users",
-        ["organization_id", "external_issuer", "external_subject"],
-        unique=True,
-        postgresql_where="delete_time IS NULL AND external_issuer <> ''",
-    )
