@@ -75,7 +75,7 @@ def _reader(described: descriptor_pb2.FileDescriptorSet) -> Callable[[descriptor
     """Reads the option from the protos themselves: the generated code that knows it may be what is being made."""
     pool = descriptor_pool.DescriptorPool()
     for file in described.file:
-        pool.Add(file)  # pyright: ignore[reportUnknownMemberType]
+        pool.Add(file)
     options = message_factory.GetMessageClass(pool.FindMessageTypeByName("google.protobuf.MethodOptions"))
     option = pool.FindExtensionByName(ACCESS_OPTION)
 

@@ -5,6 +5,7 @@ import time
 import uuid
 from typing import Any
 
+import jwt
 import pytest
 
 from deploy.local import Stack
@@ -91,6 +92,13 @@ def test_a_trusted_issuer(stack: Stack) -> None:
         assert _json(stack, "issuer", "enable", made["id"])["state"].endswith("ENABLED")
         run_hearth(stack, "issuer", "delete", made["id"], "--yes")
         assert made["id"] not in run_hearth(stack, "issuer", "list")
+
+
+def test_the_keys_that_sign(stack: Stack) -> None:
+    found = _json(stack, "keys", "list")
+    token = run_hearth(stack, "token", "issue").strip()
+    assert jwt.get_unverified_header(token)["kid"] in {key["kid"] for key in found}
+    assert found[0]["kid"] in run_hearth(stack, "keys", "list")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,9 @@ from hearth.user.v1.organization_service_pb2 import (
     UpdateOrganizationRequest,
 )
 from hearth.user.v1.organization_service_pb2_grpc import OrganizationServiceStub
+from hearth.user.v1.token_pb2 import Jwk
 from hearth.user.v1.token_service_pb2 import (
+    GetJwksRequest,
     IssueTokenResponse,
     RotateSigningKeyRequest,
     RotateSigningKeyResponse,
@@ -246,6 +248,10 @@ class Tokens:
         """Who the caller is, and in which organization."""
         return await self._connection.call(self._stub.WhoAmI, WhoAmIRequest())
 
+    async def signing_keys(self) -> Sequence[Jwk]:
+        """The public keys that tokens may be signed with, newest first."""
+        return (await self._connection.call(self._stub.GetJwks, GetJwksRequest())).keys
+
     async def rotate_signing_key(self) -> RotateSigningKeyResponse:
         """Has a new key take over signing tokens, without a pause. Twice is fine while it waits. For platform administrators."""
         return await self._connection.call(self._stub.RotateSigningKey, RotateSigningKeyRequest())
@@ -256,4 +262,5 @@ class BlockingTokens(BlockingFace[Tokens]):
 
     issue = call(Tokens.issue)
     whoami = call(Tokens.whoami)
+    signing_keys = call(Tokens.signing_keys)
     rotate_signing_key = call(Tokens.rotate_signing_key)

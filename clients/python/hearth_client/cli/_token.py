@@ -2,7 +2,7 @@
 
 import click
 
-from hearth_client.cli._output import label, note, print_fields, print_json, to_dict, when
+from hearth_client.cli._output import label, note, print_fields, print_json, print_table, to_dict, when
 from hearth_client.cli._session import Session, examples, json_option, pass_session
 
 
@@ -23,9 +23,21 @@ def issue_token(session: Session, as_json: bool) -> None:
     click.echo(issued.token)
 
 
-@click.group()
+@click.group(epilog=examples("hearth keys list", "hearth keys rotate"))
 def keys() -> None:
-    """Rotate the keys that sign tokens. (API keys: hearth key.)"""
+    """The keys that sign tokens: list and rotate them. (API keys: hearth key.)"""
+
+
+@keys.command("list", epilog=examples("hearth keys list"))
+@json_option
+@pass_session
+def list_signing_keys(session: Session, as_json: bool) -> None:
+    """List the public keys that tokens may be signed with, newest first."""
+    found = session.client.tokens.signing_keys()
+    if as_json:
+        print_json(found)
+        return
+    print_table(("id", "algorithm", "public key"), ((k.kid, k.alg, k.x) for k in found))
 
 
 @keys.command("rotate", epilog=examples("hearth keys rotate"))

@@ -7,6 +7,7 @@ more than 256 KiB, no longer than 5 s. `allow_private` lifts the first two, for 
 import ipaddress
 import json
 import socket
+import ssl
 from typing import Any
 
 import aiohttp
@@ -92,7 +93,13 @@ class JsonFetcher:
         if self._session is None:
             resolver = aiohttp.ThreadedResolver() if self._allow_private else _PublicResolver()
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(resolver=resolver, limit=32, force_close=True, ttl_dns_cache=0),
+                connector=aiohttp.TCPConnector(
+                    resolver=resolver,
+                    ssl=ssl.create_default_context(),
+                    limit=32,
+                    force_close=True,
+                    ttl_dns_cache=0,
+                ),
                 timeout=_TIMEOUT,
                 # Compressed, little could become much.
                 headers={"Accept": "application/json", "Accept-Encoding": "identity"},
