@@ -53,7 +53,7 @@ def test_a_user_and_its_keys(stack: Stack) -> None:
     key = _json(stack, "key", "create", "--user", name, "--name", "ci", "--scope", "user.read", "--expires-in", "1d")
     assert key["api_key"]["scopes"] == ["user.read"]
     assert _json(stack, "whoami", key=key["secret"])["scopes"] == ["user.read"]
-    said = run_hearth(stack, "agent", "list", key=key["secret"], code=1)
+    said = run_hearth(stack, "key", "create", key=key["secret"], code=1)
     assert "SCOPE_INSUFFICIENT" in said
     assert "hearth key list" in said
     deadline = time.monotonic() + 15
