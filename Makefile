@@ -61,7 +61,7 @@ check-unit: $(INSTALLED)
 	$(BIN)/pytest -q tests/unit
 
 .PHONY: proto
-proto: $(INSTALLED) ## Generate code, stubs, descriptors and docs/errors.md from the protos
+proto: $(INSTALLED) ## Generate code, stubs, descriptors, docs/errors.md and docs/access.md from the protos
 	$(BIN)/python protos/generate.py
 
 .PHONY: bench

@@ -32,6 +32,7 @@ from hearth.user.v1 import (
     audit_service_pb2,
     organization_service_pb2,
     token_service_pb2,
+    trusted_issuer_service_pb2,
     user_service_pb2,
 )
 
@@ -41,6 +42,7 @@ _FILES: Final[Mapping[str, tuple[FileDescriptor, ...]]] = {
         audit_service_pb2.DESCRIPTOR,
         organization_service_pb2.DESCRIPTOR,
         token_service_pb2.DESCRIPTOR,
+        trusted_issuer_service_pb2.DESCRIPTOR,
         user_service_pb2.DESCRIPTOR,
     ),
     "tool": (mcp_server_service_pb2.DESCRIPTOR, secret_service_pb2.DESCRIPTOR, tool_service_pb2.DESCRIPTOR),

@@ -1,7 +1,6 @@
-"""Generates Python code, type stubs, the descriptor set and docs/errors.md from the protos.
+"""Generates Python code, type stubs, the descriptor set and two pages of docs/ from the protos.
 
-`python protos/generate.py` rewrites `gen/` and `docs/errors.md`; with `--check` it changes nothing and exits 1 when
-they differ from what the protos say. Code comes from grpcio-tools, stubs from mypy-protobuf.
+`python protos/generate.py` rewrites `gen/` and those pages; with `--check` it changes nothing and exits 1 when they differ from what the protos say. Code comes from grpcio-tools, stubs from mypy-protobuf.
 """
 
 import filecmp
@@ -11,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import access_page
 import error_reasons
 import grpc_tools
 from google.protobuf import descriptor_pb2
@@ -19,7 +19,7 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent
 GENERATED = ROOT / "gen"
-ERRORS_PAGE = ROOT.parent / "docs" / "errors.md"
+DOCS = ROOT.parent / "docs"
 # Installed with googleapis-common-protos; here only so that buf can lint without a network.
 NOT_GENERATED = ("google",)
 
@@ -29,15 +29,17 @@ def main() -> int:
     check = "--check" in sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder) / "gen"
-        page = generate(fresh)
+        pages = generate(fresh)
         if not check:
             shutil.rmtree(GENERATED, ignore_errors=True)
             shutil.copytree(fresh, GENERATED)
-            ERRORS_PAGE.write_text(page)
+            for name, text in pages.items():
+                (DOCS / name).write_text(text)
             return 0
         differing = differences(fresh, GENERATED)
-        if not ERRORS_PAGE.exists() or ERRORS_PAGE.read_text() != page:
-            differing.append("docs/errors.md")
+        for name, text in pages.items():
+            if not (DOCS / name).exists() or (DOCS / name).read_text() != text:
+                differing.append(f"docs/{name}")
     for name in differing:
         print(f"generated code differs from the protos: {name}", file=sys.stderr)
     if differing:
@@ -45,8 +47,8 @@ def main() -> int:
     return 1 if differing else 0
 
 
-def generate(target: Path) -> str:
-    """Writes `target/python` and `target/descriptors.binpb`; returns the text of docs/errors.md."""
+def generate(target: Path) -> dict[str, str]:
+    """Writes `target/python` and `target/descriptors.binpb`; returns the pages of docs/ by file name."""
     # protoc finds the plugins of mypy-protobuf on PATH: they are installed beside this interpreter.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     python = target / "python"
@@ -68,8 +70,9 @@ def generate(target: Path) -> str:
     described_set = f"--include_imports --descriptor_set_out={target / 'descriptors.binpb'}"
     run(described_set, None, [*includes, f"-I{googleapis}"], [*files, *errors])
     with tempfile.NamedTemporaryFile() as described:
-        run(f"--include_source_info --descriptor_set_out={described.name}", None, includes, [error_reasons.FILE])
-        return error_reasons.render(descriptor_pb2.FileDescriptorSet.FromString(Path(described.name).read_bytes()))
+        run(f"--include_imports --include_source_info --descriptor_set_out={described.name}", None, includes, files)
+        everything = descriptor_pb2.FileDescriptorSet.FromString(Path(described.name).read_bytes())
+    return {"errors.md": error_reasons.render(everything), "access.md": access_page.render(everything)}
 
 
 def run(options: str, target: Path | None, includes: list[str], files: list[str]) -> None:

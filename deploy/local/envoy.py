@@ -15,6 +15,7 @@ from deploy.local.supervisor import StartError
 TEMPLATE = PROJECT / "deploy" / "envoy" / "envoy.yaml"
 DESCRIPTORS = PROJECT / "protos" / "gen" / "descriptors.binpb"
 UPSTREAMS = ("user_svc", "tool_svc", "memory_svc", "agent_svc", "gateway")
+_JWKS = 2
 _TLS_PLACE = "          # TLS: a transport_socket is put here where a certificate is configured.\n"
 _TLS = """\
           transport_socket:
@@ -85,9 +86,10 @@ def component(
         status, _ = await http_get(admin, "/ready")
         if status != 200 or "user_svc" not in upstreams:
             return status == 200
-        # Until it has the keys it would refuse every token.
+        # Until it has the keys, Hearth's own and those of trusted issuers, it would refuse every token.
         _, text = await http_get(admin, "/stats?filter=jwks_fetch_success")
-        return any(line.rpartition(b": ")[2].strip() not in (b"", b"0") for line in text.splitlines() if b": " in line)
+        counts = [line.rpartition(b": ")[2].strip() for line in text.splitlines() if b": " in line]
+        return any(count.isdigit() and int(count) >= _JWKS for count in counts)
 
     return Component(
         name="envoy",

@@ -12,6 +12,7 @@ import jwt
 
 from chassis import ids
 from chassis.errors import DomainError, Unauthenticated, Unavailable
+from chassis.external_tokens import ExternalTokens, foreign_issuer, is_external
 from chassis.identity import NO_ORGANIZATION, Identity, Role, credential_revoked, token_expired
 from chassis.jwks import JwksFromUserService
 from chassis.revocations import CLOCK_LEEWAY_S, NothingRevoked, RevocationList, Revocations
@@ -47,7 +48,8 @@ class TokenVerifier:
 
     A verified token costs a dictionary look-up until it expires. Keys are read again when a token names an unknown one
     (at most every `min_refresh_s` seconds) and when they are older than `max_age_s`; while the source does not answer,
-    the known ones stay good. `revocations` are asked at each call; before they were read once, no token is good.
+    the known ones stay good. `revocations` are asked at each call; before they were read once, no token is good. Tokens of
+    other issuers are `external`'s to judge; without it none is good.
     """
 
     def __init__(
@@ -60,15 +62,18 @@ class TokenVerifier:
         min_refresh_s: float = 1.0,
         max_age_s: float = 300.0,
         revocations: RevocationList | None = None,
+        external: ExternalTokens | None = None,
     ) -> None:
         self._source = jwks_source
         self._issuer = issuer
         self._audience = audience
-        self._cache: OrderedDict[str, Identity] = OrderedDict()
+        # With each identity, until when it may be relied on.
+        self._cache: OrderedDict[str, tuple[Identity, float]] = OrderedDict()
         self._cache_size = cache_size
         self._min_refresh_s = min_refresh_s
         self._max_age_s = max_age_s
         self._revocations = revocations
+        self._external = external
         self._keys: Mapping[str, jwt.PyJWK] = {}
         self._fetched_at = float("-inf")
         self._tried_at = float("-inf")
@@ -86,26 +91,34 @@ class TokenVerifier:
         none can be had.
         """
         known = self._cache.get(token)
-        if known is not None:
-            return self._from_cache(token, known)
+        if known is not None and (identity := self._from_cache(token, *known)) is not None:
+            return identity
         if self._revocations is not None:
             await self._revocations.load()
-        identity = await self._verify_signature(token)
+        identity, good_until = await self._judge(token)
         self._check(token, identity)
         if len(self._cache) >= self._cache_size:
             self._cache.popitem(last=False)
-        self._cache[token] = identity
+        self._cache[token] = identity, good_until
         return identity
 
     def forget(self, key_id: str) -> None:
         """Drops the cached tokens of an API key, so that the next call asks again."""
-        for token in [token for token, identity in self._cache.items() if identity.key_id == key_id]:
+        for token in [token for token, (identity, _) in self._cache.items() if identity.key_id == key_id]:
             del self._cache[token]
 
-    def _from_cache(self, token: str, identity: Identity) -> Identity:
-        if identity.expires_at + CLOCK_LEEWAY_S <= time.time():
+    def _from_cache(self, token: str, identity: Identity, good_until: float) -> Identity | None:
+        """None when it must be asked about again."""
+        now = time.time()
+        if good_until <= now:
             del self._cache[token]
-            raise token_expired()
+            if identity.expires_at + CLOCK_LEEWAY_S <= now:
+                raise token_expired()
+            return None
+        if is_external(identity) and self.revocations.is_void(identity):
+            # What was found out about the token is void; it may mean something else now.
+            del self._cache[token]
+            return None
         self._check(token, identity)
         self._cache.move_to_end(token)
         return identity
@@ -114,6 +127,14 @@ class TokenVerifier:
         if self._revocations is not None and self._revocations.is_void(identity):
             self._cache.pop(token, None)
             raise credential_revoked()
+
+    async def _judge(self, token: str) -> tuple[Identity, float]:
+        issuer = None if self._external is None else foreign_issuer(token, self._issuer)
+        if self._external is not None and issuer is not None:
+            found = await self._external.resolve(token, issuer)
+            return found.identity, min(found.good_until, found.identity.expires_at + CLOCK_LEEWAY_S)
+        identity = await self._verify_signature(token)
+        return identity, identity.expires_at + CLOCK_LEEWAY_S
 
     async def _verify_signature(self, token: str) -> Identity:
         if not token:
@@ -164,7 +185,7 @@ class TokenVerifier:
 def _key_id(token: str) -> str:
     try:
         header = jwt.get_unverified_header(token)
-    except jwt.InvalidTokenError:
+    except (jwt.InvalidTokenError, ValueError, RecursionError):
         raise _invalid("the token is malformed") from None
     key_id = header.get("kid")
     if header.get("alg") != "EdDSA" or not isinstance(key_id, str):
@@ -187,7 +208,14 @@ def _identity(token: str, claims: Mapping[str, Any]) -> Identity:
         on_behalf_of=str(claims.get("obo") or ""),
         expires_at=float(claims["exp"]),
         issued_at=float(claims["iat"]),
+        scopes=_scopes(claims),
     )
+
+
+def _scopes(claims: Mapping[str, Any]) -> frozenset[str] | None:
+    """Those of RFC 8693. A claim that is there limits, even to nothing."""
+    claim = claims.get("scope")
+    return None if claim is None else frozenset(str(claim).split())
 
 
 def _organization(claim: str, role: Role) -> UUID:

@@ -27,11 +27,12 @@ from chassis.auth import TokenVerifier, bearer
 from chassis.callcontext import Call, current_call, new_request_id, set_call
 from chassis.errors import DeadlineExceeded, DomainError, Internal, InvalidArgument, not_implemented
 from chassis.idempotency import Replayed
-from chassis.identity import Access, Identity, current_or_none, role_insufficient, set_current
+from chassis.identity import Access, Identity, current_or_none, role_insufficient, scope_insufficient, set_current
 from chassis.limits import Limits
 from chassis.methods import Method
 from chassis.rates import RateLimiter
 from chassis.revocations import NothingRevoked, holding
+from chassis.scopes import covers
 from chassis.status import to_wire
 
 _log = logging.getLogger("chassis.call")
@@ -175,6 +176,8 @@ class Edge:
             pending.identify(identity)
         if not method.access.admits(identity.role):
             raise role_insufficient(method.access.name)
+        if not covers(identity.scopes, method.scope):
+            raise scope_insufficient(method.scope)
         self._rates.admit(identity)
         return identity
 

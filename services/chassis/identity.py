@@ -47,7 +47,10 @@ class Access(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A verified caller. `subject` is `user_…` or `svc:<name>`; times are Unix times in seconds."""
+    """A verified caller. `subject` is `user_…` or `svc:<name>`; times are Unix times in seconds.
+
+    `key_id` names what the caller got in by, `key_…` or `issuer_…`; `scopes` is what it is limited to, None: to nothing.
+    """
 
     organization_id: UUID
     subject: str
@@ -57,6 +60,7 @@ class Identity:
     on_behalf_of: str = ""
     expires_at: float = 0.0
     issued_at: float = 0.0
+    scopes: frozenset[str] | None = None
 
     def at_least(self, role: Role) -> bool:
         """Whether this is a person or program of this role or above. Never true for a service."""
@@ -71,6 +75,11 @@ class Identity:
 def role_insufficient(needed: str) -> PermissionDenied:
     """The answer to a caller whose role does not reach."""
     return PermissionDenied(f"needs the role {needed}", reason="ROLE_INSUFFICIENT", metadata={"needed": needed})
+
+
+def scope_insufficient(needed: str) -> PermissionDenied:
+    """The answer to a credential whose scopes do not reach; `needed` are the scopes it lacks, separated by spaces."""
+    return PermissionDenied(f"needs the scope {needed}", reason="SCOPE_INSUFFICIENT", metadata={"needed": needed})
 
 
 def credential_revoked() -> Unauthenticated:

@@ -8,6 +8,7 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from chassis.audit.declared import AuditRule, Declared, declared
 from chassis.identity import Access
+from chassis.scopes import scope_of
 from hearth.type.v1 import access_pb2
 
 
@@ -21,11 +22,12 @@ class UndeclaredAudit(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method of a service. `path` is `/package.Service/Method`."""
+    """One method of a service. `path` is `/package.Service/Method`; `scope` what limited credentials need for it, empty if nothing."""
 
     path: str
     access: Access
     audit: Declared
+    scope: str
     streams_responses: bool
     streams_requests: bool
 
@@ -47,10 +49,12 @@ def methods_of(service: str) -> Mapping[str, Method]:
 
 
 def _method(service: str, method: MethodDescriptor) -> Method:
+    access = Access(method.GetOptions().Extensions[access_pb2.access])
     return Method(
         path=f"/{service}/{method.name}",
-        access=Access(method.GetOptions().Extensions[access_pb2.access]),
+        access=access,
         audit=declared(method),
+        scope=scope_of(service, method.name, access),
         streams_responses=method.server_streaming,
         streams_requests=method.client_streaming,
     )

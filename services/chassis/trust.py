@@ -11,6 +11,8 @@ import grpc
 from chassis import ids
 from chassis.auth import JwksFromUserService, TokenVerifier
 from chassis.errors import Unauthenticated
+from chassis.external_source import ExternalTokensFromUserService
+from chassis.external_tokens import ExternalTokens
 from chassis.identity import Identity, use
 from chassis.limits import LimitChanges, LimitList
 from chassis.revocations import ALL, Revocation, RevocationList
@@ -123,8 +125,9 @@ def trust(user_svc_channel: grpc.aio.Channel, settings: ServiceSettings) -> Trus
     own = ServiceTokens(user_svc_channel, settings.service_key_file)
     revocations = RevocationList(RevocationsFromUserService(user_svc_channel, own))
     jwks = JwksFromUserService(user_svc_channel)
+    external = ExternalTokens(ExternalTokensFromUserService(user_svc_channel, own))
     return Trust(
-        TokenVerifier(jwks, settings.jwt_issuer, settings.jwt_audience, revocations=revocations),
+        TokenVerifier(jwks, settings.jwt_issuer, settings.jwt_audience, revocations=revocations, external=external),
         revocations,
         LimitList(LimitsFromUserService(user_svc_channel, own)),
         PurgesFromUserService(user_svc_channel, own),

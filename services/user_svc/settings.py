@@ -15,13 +15,18 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 class UserSettings(ServiceSettings):
     """HEARTH_BOOTSTRAP_ADMIN_KEY_FILE and HEARTH_SERVICE_KEYS_FILE, both read at start; HEARTH_SIGNING_KEY_PUBLICATION_S,
-    HEARTH_PURGE_GRACE_S and HEARTH_LIMIT_*.
+    HEARTH_OIDC_REFRESH_S, HEARTH_OIDC_ALLOW_PRIVATE, HEARTH_PURGE_GRACE_S and HEARTH_LIMIT_*.
     """
 
     bootstrap_admin_key_file: Path | None = None
     service_keys_file: Path | None = None
     # Seconds that a new signing key is published before it signs: a replica's look (5 s) and Envoy's cache (10 s), and some.
     signing_key_publication_s: float = Field(default=20.0, ge=10)
+
+    # Seconds after which the keys of a trusted issuer are read again.
+    oidc_refresh_s: float = Field(default=60.0, ge=1)
+    # Whether trusted issuers may be at addresses inside this network, and without TLS.
+    oidc_allow_private: bool = False
 
     # Seconds that the data of a deleted organization is kept; ten at least, whatever is set.
     purge_grace_s: float = Field(default=7 * 86_400.0, ge=0)

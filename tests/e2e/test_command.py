@@ -13,9 +13,9 @@ from tests.fakes.model_control import ThreadedModelServer
 HEARTH = str(Path(sys.executable).with_name("hearth"))
 
 
-def hearth(stack: Stack, *arguments: str, code: int = 0) -> str:
-    """Runs the command; returns what it prints on standard output."""
-    environment = {**os.environ, "HEARTH_URL": stack.url, "HEARTH_API_KEY": stack.api_key}
+def hearth(stack: Stack, *arguments: str, code: int = 0, key: str = "") -> str:
+    """Runs the command, as the administrator or with another key; returns what it prints on standard output."""
+    environment = {**os.environ, "HEARTH_URL": stack.url, "HEARTH_API_KEY": key or stack.api_key}
     done = subprocess.run(
         [HEARTH, *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
     )

@@ -48,4 +48,7 @@ def environment(model_server: ThreadedModelServer) -> dict[str, str]:
         "HEARTH_OPENAI_BASE_URL": model_server.url,
         "HEARTH_LOCAL_MODEL": "0",
         "HEARTH_SIGNING_KEY_PUBLICATION_S": str(PUBLICATION_S),
+        # Issuers of the tests are at loopback addresses, and change their keys often.
+        "HEARTH_OIDC_ALLOW_PRIVATE": "1",
+        "HEARTH_OIDC_REFRESH_S": "2",
     }

@@ -96,7 +96,12 @@ class Issuer(TokenServiceServicer):
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "tests sign their own")
 
     def identity(
-        self, organization_id: uuid.UUID, role: Role = Role.MEMBER, on_behalf_of: str = "", lifetime_s: int = 900
+        self,
+        organization_id: uuid.UUID,
+        role: Role = Role.MEMBER,
+        on_behalf_of: str = "",
+        lifetime_s: int = 900,
+        **more: str,
     ) -> Identity:
         """A caller with a good token."""
         subject = (
@@ -112,6 +117,7 @@ class Issuer(TokenServiceServicer):
             "exp": int(time.time()) + lifetime_s,
             "jti": uuid.uuid4().hex,
             "obo": on_behalf_of,
+            **more,
         }
         token = jwt.encode(claims, self._key, algorithm="EdDSA", headers={"kid": "test"})
         return Identity(organization_id, subject, role, token, on_behalf_of=on_behalf_of)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hearth_client._faces.blocks import Blocks
     from hearth_client._faces.conversations import Conversations
     from hearth_client._faces.directory import ApiKeys, Organizations, Tokens, Users
+    from hearth_client._faces.issuers import TrustedIssuers
     from hearth_client._faces.memory import Memory
     from hearth_client._faces.models import Models
     from hearth_client._faces.runs import Runs
@@ -135,6 +136,13 @@ class AsyncHearth:
         from hearth_client._faces.directory import ApiKeys
 
         return ApiKeys(self._connection)
+
+    @functools.cached_property
+    def trusted_issuers(self) -> TrustedIssuers:
+        """External identity providers."""
+        from hearth_client._faces.issuers import TrustedIssuers
+
+        return TrustedIssuers(self._connection)
 
     @functools.cached_property
     def tokens(self) -> Tokens:

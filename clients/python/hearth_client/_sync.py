@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hearth_client._faces.blocks import BlockingBlocks
     from hearth_client._faces.conversations import BlockingConversations
     from hearth_client._faces.directory import BlockingApiKeys, BlockingOrganizations, BlockingTokens, BlockingUsers
+    from hearth_client._faces.issuers import BlockingTrustedIssuers
     from hearth_client._faces.memory import BlockingMemory
     from hearth_client._faces.models import BlockingModels
     from hearth_client._faces.runs import BlockingRuns
@@ -131,6 +132,13 @@ class Hearth:
         from hearth_client._faces.directory import BlockingApiKeys
 
         return BlockingApiKeys(self._client.api_keys, self._thread)
+
+    @functools.cached_property
+    def trusted_issuers(self) -> BlockingTrustedIssuers:
+        """External identity providers."""
+        from hearth_client._faces.issuers import BlockingTrustedIssuers
+
+        return BlockingTrustedIssuers(self._client.trusted_issuers, self._thread)
 
     @functools.cached_property
     def tokens(self) -> BlockingTokens:

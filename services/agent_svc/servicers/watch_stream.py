@@ -12,8 +12,9 @@ from agent_svc.managers.watch_manager import Following, WatchManager
 from agent_svc.servicers.frames import FrameWriter
 from chassis import ids
 from chassis.errors import DomainError, InvalidArgument, OutOfRange, ResourceExhausted
-from chassis.identity import Identity, credential_revoked, token_expired
+from chassis.identity import Identity, credential_revoked, scope_insufficient, token_expired
 from chassis.revocations import CLOCK_LEEWAY_S, Revocations
+from chassis.scopes import covers
 from hearth.agent.v1 import run_service_pb2 as pb
 
 _log = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ _log = logging.getLogger(__name__)
 TokenCheck = Callable[[str], Awaitable[Identity]]
 
 MAX_SUBSCRIPTIONS = 10_000
+# What the door asks of a stream for one topic.
+_SCOPE = "agent.read"
 # Items that wait for the stream. A subscription waits while there is no room, and its feed drops deltas meanwhile.
 _QUEUE_LIMIT = 2_000
 _BATCH_LIMIT = 500
@@ -126,7 +129,7 @@ class WatchStream:
         if subscription is None:
             return
         try:
-            identity = await self._check(request.token)
+            identity = await self._identify(request.token)
         except DomainError:
             # The token that it has stays good as long as it is.
             _log.info("a subscription was not renewed: its new token is refused")
@@ -142,7 +145,7 @@ class WatchStream:
             if len(self._subscriptions) > MAX_SUBSCRIPTIONS:
                 raise ResourceExhausted("too many subscriptions on one stream", reason="QUOTA_EXCEEDED")
             if request.token:
-                subscription.identity = await self._check(request.token)
+                subscription.identity = await self._identify(request.token)
             assert subscription.identity is not None
             async with self._open(subscription.identity, request) as following:
                 await self._out.put(_subscribed(number, following))
@@ -164,6 +167,13 @@ class WatchStream:
         finally:
             self._subscriptions.pop(number, None)
         await self._out.put(pb.WatchItem(subscription=number, ended=ended))
+
+    async def _identify(self, token: str) -> Identity:
+        """Whose token this is, who must be allowed here what the door allows for a stream of their own."""
+        identity = await self._check(token)
+        if not covers(identity.scopes, _SCOPE):
+            raise scope_insufficient(_SCOPE)
+        return identity
 
     def _open(self, identity: Identity, request: pb.WatchSubscribe) -> AbstractAsyncContextManager[Following]:
         after_seq = request.after_seq if request.HasField("after_seq") else None

@@ -59,6 +59,8 @@ class JwtSigner:
         }
         if claims.on_behalf_of:
             payload["obo"] = claims.on_behalf_of
+        if claims.scopes is not None:
+            payload["scope"] = " ".join(sorted(claims.scopes))
         return jwt.encode(payload, self._private(key), algorithm="EdDSA", headers={"kid": key.key_id})
 
     def _private(self, key: SigningKey) -> Ed25519PrivateKey:

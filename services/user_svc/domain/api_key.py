@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from chassis.identity import Identity, scope_insufficient
+from chassis.scopes import ALL_SCOPES, covers
+
 PREFIX = "hk_"
 _SECRET = re.compile(r"hk_[A-Za-z0-9_-]{43}")
 _HINT_CHARACTERS = 8
@@ -24,6 +27,9 @@ class ApiKey:
     create_time: datetime
     expire_time: datetime | None
     revoke_time: datetime | None
+    # None: all that the user's role allows.
+    scopes: frozenset[str] | None
+    last_used_time: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,14 @@ class ApiKeyDraft:
     user_id: UUID | None
     display_name: str
     expire_time: datetime | None
+    scopes: frozenset[str] | None = None
+
+
+def require_scopes(caller: Identity, wanted: frozenset[str] | None) -> None:
+    """Nobody gives a credential more than the own one has. Raises PermissionDenied SCOPE_INSUFFICIENT."""
+    lacking = {scope for scope in wanted or ALL_SCOPES if not covers(caller.scopes, scope)}
+    if lacking:
+        raise scope_insufficient(" ".join(sorted(lacking)))
 
 
 def new_secret() -> str:
@@ -69,4 +83,6 @@ def new_api_key(
         create_time=now,
         expire_time=draft.expire_time,
         revoke_time=None,
+        scopes=draft.scopes,
+        last_used_time=None,
     )

@@ -11,7 +11,7 @@ REMEMBERED = LIFETIME + timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """Tokens of a subject (`key_…`, `user_…`, `org_…`) issued before `void_before`, None: all of them.
+    """Tokens of a subject (`key_…`, `user_…`, `org_…`, `issuer_…`) issued before `void_before`, None: all of them.
 
     `position` grows with each revocation that is recorded, whatever replica does it.
     """

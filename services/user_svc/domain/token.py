@@ -25,6 +25,8 @@ class Claims:
     on_behalf_of: str
     issue_time: datetime
     expire_time: datetime
+    # None: no limit but the role.
+    scopes: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class KeyHolder:
     organization_active: bool
     key_id: UUID
     key_expire_time: datetime | None
+    key_scopes: frozenset[str] | None
     user_id: UUID
     user_role: Role
     user_disabled: bool

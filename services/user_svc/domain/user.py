@@ -10,7 +10,10 @@ from chassis.identity import Identity, Role, role_insufficient
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """As stored. `version` counts its changes from 1; `delete_time` is None while it exists."""
+    """As stored. `version` counts its changes from 1; `delete_time` is None while it exists.
+
+    `external_issuer` and `external_subject` say who it is where it came from; both are empty for those made here.
+    """
 
     id: UUID
     organization_id: UUID
@@ -23,6 +26,8 @@ class User:
     update_time: datetime
     delete_time: datetime | None
     version: int
+    external_issuer: str = ""
+    external_subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,8 @@ class UserDraft:
     display_name: str
     email: str
     role: Role
+    external_issuer: str = ""
+    external_subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +85,6 @@ def new_user(identifier: UUID, organization_id: UUID, draft: UserDraft, now: dat
         update_time=now,
         delete_time=None,
         version=1,
+        external_issuer=draft.external_issuer,
+        external_subject=draft.external_subject,
     )

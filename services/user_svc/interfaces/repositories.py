@@ -10,6 +10,7 @@ from user_svc.domain.limits import LimitsChange
 from user_svc.domain.organization import Organization, OrganizationChange
 from user_svc.domain.revocation import Revocation
 from user_svc.domain.token import SigningKey
+from user_svc.domain.trusted_issuer import TokenAddress, TrustedIssuer
 from user_svc.domain.user import User, UserChange
 
 
@@ -88,6 +89,10 @@ class UserRepository(Protocol):
         """One that is not deleted, which cannot change until the transaction ends."""
         ...
 
+    async def external(self, issuer: str, subject: str) -> User | None:
+        """One that is not deleted, by who it is where it came from."""
+        ...
+
     async def named(self, name: str) -> User | None:
         """One that is not deleted, by its handle."""
         ...
@@ -138,6 +143,46 @@ class ApiKeyRepository(Protocol):
 
     async def has_hash(self, secret_hash: bytes) -> bool:
         """Whether a key with this secret was ever stored, revoked ones included."""
+        ...
+
+
+class TrustedIssuerRepository(Protocol):
+    """The issuers that the transaction's organization trusts."""
+
+    async def add(self, issuer: TrustedIssuer) -> None:
+        """Raises AlreadyExists ISSUER_TAKEN."""
+        ...
+
+    async def get(self, issuer_id: UUID) -> TrustedIssuer | None:
+        """One that is not deleted."""
+        ...
+
+    async def get_for_update(self, issuer_id: UUID) -> TrustedIssuer | None:
+        """One, deleted or not, which nobody else can change until the transaction ends."""
+        ...
+
+    async def page(self, after: UUID | None, limit: int) -> Sequence[TrustedIssuer]:
+        """Those not deleted, oldest first."""
+        ...
+
+    async def count(self) -> int:
+        """How many are not deleted."""
+        ...
+
+    async def addresses(self, issuer: str, audience: str) -> Sequence[TokenAddress]:
+        """Whose tokens lead to an organization, any organization."""
+        ...
+
+    async def change(self, issuer: TrustedIssuer) -> TrustedIssuer:
+        """Stores new values of one that was got for update."""
+        ...
+
+    async def delete(self, issuer_id: UUID) -> None:
+        """Marks one as deleted."""
+        ...
+
+    async def delete_all(self) -> None:
+        """Marks all of the organization as deleted."""
         ...
 
 

@@ -10,6 +10,7 @@ from user_svc.interfaces.repositories import (
     OrganizationRepository,
     RevocationRepository,
     SigningKeyRepository,
+    TrustedIssuerRepository,
     UserRepository,
 )
 
@@ -31,6 +32,8 @@ class Transaction(Protocol):
     def users(self) -> UserRepository: ...
     @property
     def api_keys(self) -> ApiKeyRepository: ...
+    @property
+    def trusted_issuers(self) -> TrustedIssuerRepository: ...
     @property
     def signing_keys(self) -> SigningKeyRepository: ...
     @property

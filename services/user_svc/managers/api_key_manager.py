@@ -7,7 +7,7 @@ from uuid import UUID
 from chassis import audit, ids
 from chassis.errors import DomainError
 from chassis.identity import Identity, Role, role_insufficient
-from user_svc.domain.api_key import ApiKey, ApiKeyDraft, hash_secret, new_api_key, new_secret
+from user_svc.domain.api_key import ApiKey, ApiKeyDraft, hash_secret, new_api_key, new_secret, require_scopes
 from user_svc.domain.user import require_reach, target_organization
 from user_svc.interfaces.revocations import RevocationNotice
 from user_svc.interfaces.unit_of_work import UnitOfWork
@@ -21,12 +21,13 @@ class ApiKeyManager:
         self._notice = notice
 
     async def create(self, caller: Identity, draft: ApiKeyDraft) -> tuple[ApiKey, str]:
-        """A new key and its secret. For another user than the caller it takes an administrator, a platform administrator in
-        another organization.
+        """A new key and its secret, which reaches no further than the caller's own credential. For another user than the
+        caller it takes an administrator, a platform administrator in another organization.
 
         Raises NotFound, PermissionDenied, FailedPrecondition ORGANIZATION_NOT_ACTIVE.
         """
         own = user_of(caller)
+        require_scopes(caller, draft.scopes)
         user_id = draft.user_id or own
         if user_id != own:
             caller.require(Role.ORGANIZATION_ADMIN)

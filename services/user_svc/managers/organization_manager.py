@@ -118,6 +118,7 @@ class OrganizationManager:
                 await work.enter(organization_id)
                 await work.users.disable_all()
                 await work.api_keys.revoke_all()
+                await work.trusted_issuers.delete_all()
                 await work.revocations.void(ids.encode("org", organization_id), now)
         await self._notice.recorded()
 

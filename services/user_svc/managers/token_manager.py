@@ -14,6 +14,7 @@ from user_svc.domain.organization import Organization
 from user_svc.domain.token import LIFETIME, Claims, IssuedToken
 from user_svc.domain.user import User
 from user_svc.interfaces.directory import Directory
+from user_svc.interfaces.key_uses import KeyUses
 from user_svc.interfaces.signing import SigningKeys, TokenSigner
 
 # After a user or an organization was enabled again, a token of the same second would still be void: such a one is not given out.
@@ -33,12 +34,14 @@ class TokenManager:
         signer: TokenSigner,
         service_keys: Mapping[bytes, str],
         revocations: Revocations,
+        uses: KeyUses,
     ) -> None:
         self._directory = directory
         self._keys = keys
         self._signer = signer
         self._service_keys = service_keys
         self._revocations = revocations
+        self._uses = uses
 
     async def issue(self, secret: str, for_organization: UUID | None, for_user: str) -> IssuedToken:
         """A token for whoever holds this secret. Only a service may name an organization and a user to act for.
@@ -47,6 +50,8 @@ class TokenManager:
         NotFound and FailedPrecondition ORGANIZATION_NOT_ACTIVE about the organization; PermissionDenied.
         """
         claims = await self._claims(secret, for_organization, for_user)
+        if claims.key_id:
+            self._uses.note(ids.decode("key", claims.key_id), claims.issue_time)
         for _ in range(_PATIENCE):
             if not self._revocations.is_void(_bearer(claims)):
                 break
@@ -87,6 +92,7 @@ class TokenManager:
             on_behalf_of="",
             issue_time=now,
             expire_time=expire_time,
+            scopes=holder.key_scopes,
         )
 
     async def _service_claims(self, service: str, for_organization: UUID | None, for_user: str) -> Claims:

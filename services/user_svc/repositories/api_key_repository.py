@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_svc.domain.api_key import ApiKey
-from user_svc.repositories.tables import api_key_index
+from user_svc.repositories.tables import api_key_index, api_key_uses
 from user_svc.repositories.tables import api_keys as table
 
-_COLUMNS = [table.c[field.name] for field in fields(ApiKey)]
+_COLUMNS = [(api_key_uses if field.name == "last_used_time" else table).c[field.name] for field in fields(ApiKey)]
 
 
 class PostgresApiKeys:
@@ -23,13 +23,15 @@ class PostgresApiKeys:
         self._organization_id = organization_id
 
     async def add(self, key: ApiKey, secret_hash: bytes) -> None:
-        await self._session.execute(table.insert().values(secret_hash=secret_hash, **asdict(key)))
+        values = asdict(key) | {"scopes": None if key.scopes is None else sorted(key.scopes)}
+        del values["last_used_time"]
+        await self._session.execute(table.insert().values(secret_hash=secret_hash, **values))
         entry = {"secret_hash": secret_hash, "organization_id": key.organization_id, "key_id": key.id}
         await self._session.execute(api_key_index.insert().values(entry))
 
     async def get(self, key_id: UUID) -> ApiKey | None:
-        row = (await self._session.execute(self._all().where(table.c.id == key_id))).one_or_none()
-        return None if row is None else ApiKey(*row)
+        row = (await self._session.execute(self._all().where(table.c.id == key_id))).mappings().one_or_none()
+        return None if row is None else _from_row(row)
 
     async def page(self, user_id: UUID | None, after: UUID | None, limit: int) -> Sequence[ApiKey]:
         query = self._all().order_by(table.c.id).limit(limit)
@@ -37,7 +39,7 @@ class PostgresApiKeys:
             query = query.where(table.c.user_id == user_id)
         if after is not None:
             query = query.where(table.c.id > after)
-        return [ApiKey(*row) for row in await self._session.execute(query)]
+        return [_from_row(row) for row in (await self._session.execute(query)).mappings()]
 
     async def revoke(self, key_id: UUID) -> None:
         await self._revoke(table.c.id == key_id)
@@ -67,4 +69,11 @@ class PostgresApiKeys:
         await self._session.execute(gone)
 
     def _all(self) -> sa.Select[Any]:
-        return sa.select(*_COLUMNS).where(table.c.organization_id == self._organization_id)
+        used = table.outerjoin(api_key_uses, api_key_uses.c.key_id == table.c.id)
+        return sa.select(*_COLUMNS).select_from(used).where(table.c.organization_id == self._organization_id)
+
+
+def _from_row(row: sa.RowMapping) -> ApiKey:
+    scopes = row["scopes"]
+    values: dict[str, Any] = {**row, "scopes": None if scopes is None else frozenset(scopes)}
+    return ApiKey(**values)

@@ -42,6 +42,8 @@ users = sa.Table(
     _moment("update_time"),
     _moment("delete_time"),
     sa.Column("version", sa.BigInteger),
+    sa.Column("external_issuer", sa.Text),
+    sa.Column("external_subject", sa.Text),
 )
 
 api_keys = sa.Table(
@@ -56,6 +58,14 @@ api_keys = sa.Table(
     _moment("create_time"),
     _moment("expire_time"),
     _moment("revoke_time"),
+    sa.Column("scopes", sa.ARRAY(sa.Text)),
+)
+
+api_key_uses = sa.Table(
+    "api_key_uses",
+    _metadata,
+    sa.Column("key_id", sa.Uuid, primary_key=True),
+    _moment("last_used_time"),
 )
 
 api_key_index = sa.Table(
@@ -64,6 +74,27 @@ api_key_index = sa.Table(
     sa.Column("secret_hash", sa.LargeBinary, primary_key=True),
     sa.Column("organization_id", sa.Uuid),
     sa.Column("key_id", sa.Uuid),
+)
+
+trusted_issuers = sa.Table(
+    "trusted_issuers",
+    _metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organization_id", sa.Uuid),
+    sa.Column("display_name", sa.Text),
+    sa.Column("issuer", sa.Text),
+    sa.Column("audience", sa.Text),
+    sa.Column("claim_name", sa.Text),
+    sa.Column("claim_value", sa.Text),
+    sa.Column("role_claim", sa.Text),
+    sa.Column("role_mappings", sa.JSON),
+    sa.Column("default_role", sa.SmallInteger),
+    sa.Column("scopes", sa.ARRAY(sa.Text)),
+    sa.Column("state", sa.SmallInteger),
+    _moment("create_time"),
+    _moment("update_time"),
+    _moment("delete_time"),
+    sa.Column("version", sa.BigInteger),
 )
 
 signing_keys = sa.Table(

@@ -15,6 +15,7 @@ from user_svc.repositories.api_key_repository import PostgresApiKeys
 from user_svc.repositories.organization_repository import PostgresOrganizations
 from user_svc.repositories.revocation_repository import PostgresRevocations
 from user_svc.repositories.signing_key_repository import PostgresSigningKeys
+from user_svc.repositories.trusted_issuer_repository import PostgresTrustedIssuers
 from user_svc.repositories.user_repository import PostgresUsers
 
 _PLATFORM = sa.text("SELECT set_config('hearth.platform', 'on', true)")
@@ -30,6 +31,7 @@ class PostgresTransaction:
         self.organizations = PostgresOrganizations(session)
         self.users = PostgresUsers(session, organization_id)
         self.api_keys = PostgresApiKeys(session, organization_id)
+        self.trusted_issuers = PostgresTrustedIssuers(session, organization_id)
         self.signing_keys = PostgresSigningKeys(session)
         self.revocations = PostgresRevocations(session)
 
@@ -44,6 +46,7 @@ class PostgresTransaction:
         await self._session.execute(_ENTER, {"organization_id": str(organization_id)})
         self.users = PostgresUsers(self._session, organization_id)
         self.api_keys = PostgresApiKeys(self._session, organization_id)
+        self.trusted_issuers = PostgresTrustedIssuers(self._session, organization_id)
 
     async def alone(self, what: str) -> None:
         await self._session.execute(_ALONE, {"what": f"user_svc {what}"})

@@ -37,6 +37,10 @@ class PostgresUsers:
     async def get_for_share(self, user_id: UUID) -> User | None:
         return await self._one(self._existing().where(table.c.id == user_id).with_for_update(read=True))
 
+    async def external(self, issuer: str, subject: str) -> User | None:
+        who = table.c.external_issuer == issuer, table.c.external_subject == subject
+        return await self._one(self._existing().where(*who))
+
     async def named(self, name: str) -> User | None:
         return await self._one(self._existing().where(table.c.name == name))
 

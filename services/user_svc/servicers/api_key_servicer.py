@@ -26,6 +26,7 @@ class ApiKeyServicer(ApiKeyServiceServicer):
             user_id=optional_id("user", request.user_id),
             display_name=request.display_name,
             expire_time=moment(request.expire_time, "expire_time") if request.HasField("expire_time") else None,
+            scopes=frozenset(request.scopes) or None,
         )
         key, secret = await self._api_keys.create(current(), draft)
         return pb.CreateApiKeyResponse(api_key=api_key_to_proto(key), secret=secret)

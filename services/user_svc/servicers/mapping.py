@@ -92,6 +92,8 @@ def user_to_proto(user: User) -> user_pb2.User:
         email=user.email,
         role=role_to_proto(user.role),
         disabled=user.disabled,
+        external_issuer=user.external_issuer,
+        external_subject=user.external_subject,
         create_time=timestamp(user.create_time),
         update_time=timestamp(user.update_time),
         etag=etag_of(user),
@@ -124,9 +126,12 @@ def api_key_to_proto(key: ApiKey) -> api_key_pb2.ApiKey:
         display_name=key.display_name,
         hint=key.hint,
         create_time=timestamp(key.create_time),
+        scopes=sorted(key.scopes or ()),
     )
     if key.expire_time is not None:
         message.expire_time.CopyFrom(timestamp(key.expire_time))
     if key.revoke_time is not None:
         message.revoke_time.CopyFrom(timestamp(key.revoke_time))
+    if key.last_used_time is not None:
+        message.last_used_time.CopyFrom(timestamp(key.last_used_time))
     return message

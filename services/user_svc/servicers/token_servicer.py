@@ -44,4 +44,5 @@ class TokenServicer(TokenServiceServicer):
             subject=caller.subject,
             role=role_to_proto(caller.role),
             expire_time=timestamp(datetime.fromtimestamp(caller.expires_at, UTC)),
+            scopes=sorted(caller.scopes or ()),
         )

@@ -25,6 +25,7 @@ from hearth.tool.v1 import tool_service_pb2 as tools
 from hearth.user.v1 import api_key_service_pb2 as keys
 from hearth.user.v1 import organization_service_pb2 as organizations
 from hearth.user.v1 import token_service_pb2 as tokens
+from hearth.user.v1 import trusted_issuer_service_pb2 as issuers
 from hearth.user.v1 import user_service_pb2 as users
 from tests.contract.tenancy.rpcs import Doors, all_rpcs
 from tests.fakes.model_control import ThreadedModelServer
@@ -58,6 +59,7 @@ class Names:
     block: str = ""
     block_etag: str = ""
     passage: str = ""
+    trusted_issuer: str = ""
     mcp_server: str = field(default_factory=lambda: ids.encode("mcp", ids.new()))
     workflow: str = field(default_factory=lambda: ids.encode("wf", ids.new()))
     workflow_run: str = field(default_factory=lambda: ids.encode("wfrun", ids.new()))
@@ -146,7 +148,9 @@ class Registrar:
         passes = {role: self.sign_in(secret) for role, secret in secrets_.items()}
         passes[Role.SERVICE] = self.sign_in(self._service_key, made.id)
         spare = self._user(made.id, f"spare-{word}", Role.MEMBER)
-        names = Names(word, organization=made.id, user=spare, key=self.key(made.id, spare, word).api_key.id)
+        trusted = [self.make_issuer(word, passes[Role.ORGANIZATION_ADMIN]) for _ in range(2)]
+        key = self.key(made.id, spare, word).api_key.id
+        names = Names(word, organization=made.id, user=spare, key=key, trusted_issuer=trusted[0])
         return Tenant(names, passes, secrets_)
 
     def _user(self, organization_id: str, name: str, role: Role) -> str:
@@ -158,6 +162,17 @@ class Registrar:
             request_id=str(uuid.uuid4()),
         )
         return self.do("hearth.user.v1.UserService/CreateUser", request, self.platform).user.id
+
+    def make_issuer(self, word: str, token: str) -> str:
+        """The id of a trusted issuer, at an address where nobody is."""
+        request = issuers.CreateTrustedIssuerRequest(
+            request_id=str(uuid.uuid4()),
+            issuer=f"http://127.0.0.1:9/{secrets.token_hex(8)}",
+            audience=word,
+            display_name=f"Sign-in of {word}",
+            default_role=Role.VIEWER.value,  # pyright: ignore[reportArgumentType]
+        )
+        return self.do("hearth.user.v1.TrustedIssuerService/CreateTrustedIssuer", request, token).trusted_issuer.id
 
     def key(self, organization_id: str, user_id: str, word: str) -> keys.CreateApiKeyResponse:
         """A new API key of a user."""

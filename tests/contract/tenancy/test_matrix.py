@@ -79,7 +79,11 @@ def test_a_row_asks_with_every_id_that_its_request_can_hold(name: str) -> None:
 
 def test_only_the_token_exchange_is_open_to_everybody() -> None:
     anonymous = {name for name, rpc in all_rpcs().items() if rpc.access is Access.ANONYMOUS}
-    assert anonymous == {"hearth.user.v1.TokenService/IssueToken", "hearth.user.v1.TokenService/GetJwks"}
+    assert anonymous == {
+        "hearth.user.v1.TokenService/IssueToken",
+        "hearth.user.v1.TokenService/GetJwks",
+        "hearth.user.internal.v1.ExternalTokenService/GetIssuerJwks",
+    }
     assert anonymous == {name for name, cases in ROWS.items() if cases[0].outcome is Outcome.PUBLIC}
 
 
@@ -279,7 +283,7 @@ _SAMPLE = Names(
         name: name
         for name in (
             *("organization", "user", "key", "tool", "tool_name", "agent", "agent_name", "conversation"),
-            *("message", "run", "block", "block_etag", "passage"),
+            *("message", "run", "block", "block_etag", "passage", "trusted_issuer"),
         )
     },
 )

@@ -27,6 +27,7 @@ class Open:
 
 _OPEN: Mapping[str, Open] = {
     "user_svc.api_key_index": Open("a key comes in before it is known whose it is; hashes and ids"),
+    "user_svc.api_key_uses": Open("when keys of all organizations were used, written together; ids and times"),
     "user_svc.signing_keys": Open("the whole Hearth's, of no organization; sealed", frozenset({"key_id"})),
     "user_svc.revocations": Open("every service reads whose tokens are void; ids and times", frozenset({"subject"})),
     "memory_svc.outbox": Open("background work finds here what to index; ids", frozenset({"kind"})),

@@ -118,6 +118,20 @@ async def test_what_may_not_be_seen_ends_alone(client: Client, foreigner: Client
         assert seqs(await watch.items(6, until="frame")) == [1]
 
 
+async def test_a_token_that_may_not_read_agents_is_refused(client: Client, issuer: Issuer) -> None:
+    async with stream(client.channel, issuer) as watch:
+        agent = await client.agent()
+        organization_id = ids.decode("org", agent.organization_id)
+        cases = [("tool.write memory.read", True), ("", True), ("agent.read", False)]
+        for number, (scope, refused) in enumerate(cases, 1):
+            token = issuer.identity(organization_id, scope=scope).token
+            await watch.subscribe(number, token, conversation_id=agent.default_conversation_id, after_seq=0)
+            if refused:
+                assert (await watch.items(number))[-1].ended.reason == "SCOPE_INSUFFICIENT"
+            else:
+                assert (await watch.items(number, until="subscribed"))[0].subscribed.resumed
+
+
 async def test_a_token_that_expires_ends_its_subscription_unless_renewed(client: Client, issuer: Issuer) -> None:
     async with stream(client.channel, issuer) as watch:
         agent = await client.agent()

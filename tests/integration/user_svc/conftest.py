@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,9 @@ from hearth.user.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from hearth.user.v1.audit_service_pb2_grpc import AuditServiceStub
 from hearth.user.v1.organization_service_pb2_grpc import OrganizationServiceStub
 from hearth.user.v1.token_service_pb2_grpc import TokenServiceStub
+from hearth.user.v1.trusted_issuer_service_pb2_grpc import TrustedIssuerServiceStub
 from hearth.user.v1.user_service_pb2_grpc import UserServiceStub
+from tests.fakes.oidc_issuer import OidcIssuer
 from tests.support.databases import Databases, FreshDatabase, databases
 from user_svc.domain.api_key import new_secret
 from user_svc.factory import build
@@ -79,6 +81,8 @@ class Secrets:
                 "bootstrap_admin_key_file": self.folder / "admin",
                 "service_keys_file": self.folder / "services.json",
                 "shutdown_grace_s": 0.5,
+                "oidc_allow_private": True,
+                "oidc_refresh_s": 1,
             }
         )
 
@@ -105,6 +109,7 @@ class Client:
         self.api_keys = ApiKeyServiceStub(channel)
         self.tokens = TokenServiceStub(channel)
         self.audit = AuditServiceStub(channel)
+        self.issuers = TrustedIssuerServiceStub(channel)
 
     @property
     def organization_id(self) -> str:
@@ -206,3 +211,10 @@ async def admin(world: World, first_admin: Client) -> Client:
     """A platform administrator in a new organization."""
     organization = await first_admin.create_organization()
     return await world.member_of(first_admin, organization.id, "ROLE_PLATFORM_ADMIN")
+
+
+@pytest.fixture
+def idp() -> Iterator[OidcIssuer]:
+    """An issuer of its own for each test."""
+    with OidcIssuer() as running:
+        yield running

@@ -5,13 +5,18 @@ import pytest
 import pytest_asyncio
 
 from chassis import ids
+from hearth.type.v1 import access_pb2
+from hearth.user.v1 import trusted_issuer_service_pb2
 from tests.integration.user_svc.conftest import Client, World, until_recorded
 
-_TENANT_TABLES = ("organizations", "users", "api_keys", "request_ids", "audit_events", "audit_heads")
+_TENANT_TABLES = (
+    *("organizations", "users", "api_keys", "trusted_issuers", "request_ids"),
+    *("audit_events", "audit_heads"),
+)
 # Guarded too, and empty most of the time.
 _PASSAGES = {"audit_outbox"}
 # These name organizations and hold nothing of them; see the migration.
-_OPEN_TABLES = {"api_key_index", "signing_keys", "revocations", "alembic_version"}
+_OPEN_TABLES = {"api_key_index", "api_key_uses", "signing_keys", "revocations", "alembic_version"}
 
 
 def _count(connection: "psycopg.Connection[tuple[int]]", table: str) -> int:
@@ -24,7 +29,12 @@ def _count(connection: "psycopg.Connection[tuple[int]]", table: str) -> int:
 async def two(world: World, first_admin: Client) -> tuple[str, str]:
     """Two organizations with users, keys and stored answers, as UUIDs."""
     organization = await first_admin.create_organization()
-    await world.member_of(first_admin, organization.id)
+    local = await world.member_of(first_admin, organization.id, "ROLE_ORGANIZATION_ADMIN")
+    for client in (first_admin, local):
+        trusted = trusted_issuer_service_pb2.CreateTrustedIssuerRequest(
+            issuer=f"https://{ids.new().hex}.example", audience="hearth", default_role=access_pb2.ROLE_VIEWER
+        )
+        await client.issuers.CreateTrustedIssuer(trusted, metadata=client.metadata)
     await first_admin.create_user(request_id="0b1d7ab2-6c3e-4a36-9c07-0d2f3c1f3f10")
     await first_admin.create_user(request_id="0b1d7ab2-6c3e-4a36-9c07-0d2f3c1f3f11", organization_id=organization.id)
     await until_recorded(world)
@@ -69,7 +79,20 @@ def test_a_platform_transaction_sees_organizations_and_nothing_else(world: World
             "request_ids": 0,
             "audit_events": 0,
             "audit_heads": 0,
+            "trusted_issuers": 0,
         }
+
+
+def test_a_look_for_the_issuer_of_a_token_sees_issuers_and_changes_none(world: World, two: tuple[str, str]) -> None:
+    with psycopg.connect(world.database.url) as connection:
+        connection.execute("SELECT set_config('hearth.issuers', 'on', true)")
+        seen = {table: _count(connection, table) for table in _TENANT_TABLES}
+        assert seen == dict.fromkeys(_TENANT_TABLES, 0) | {"trusted_issuers": 2}
+        for statement in ("UPDATE trusted_issuers SET audience = 'mine'", "DELETE FROM trusted_issuers"):
+            assert connection.execute(statement.encode()).rowcount == 0
+        connection.execute("SELECT set_config('hearth.organization_id', %s, true)", (two[0],))
+        assert connection.execute(b"UPDATE trusted_issuers SET audience = 'mine'").rowcount == 1
+        connection.rollback()
 
 
 @pytest.mark.parametrize("table", ["users", "api_keys"])

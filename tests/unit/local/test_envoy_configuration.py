@@ -59,7 +59,7 @@ def test_every_public_service_speaks_json_and_no_internal_one(
 ) -> None:
     public = {name for name in services if ".internal." not in name}
     assert set(filter_of(manager, "grpc_json_transcoder")["services"]) == public
-    assert len(public) == 18
+    assert len(public) == 19
 
 
 def test_streams_have_no_time_limit_and_unary_calls_do(manager: dict[str, Any], services: dict[str, Any]) -> None:
@@ -92,7 +92,12 @@ def test_all_calls_need_a_token_but_the_two_that_lead_to_one(manager: dict[str, 
     rules = filter_of(manager, "jwt_authn")["rules"]
     free = {rule["match"].get("path") for rule in rules if "requires" not in rule}
     assert free == {"/hearth.user.v1.TokenService/IssueToken", "/hearth.user.v1.TokenService/GetJwks", "/hearth.js"}
-    assert rules[-1] == {"match": {"prefix": "/hearth."}, "requires": {"provider_name": "hearth"}}
+    either = [{"provider_name": "hearth"}, {"provider_name": "trusted_issuers"}]
+    assert rules[-1] == {"match": {"prefix": "/hearth."}, "requires": {"requires_any": {"requirements": either}}}
+    assert {name: one["forward"] for name, one in filter_of(manager, "jwt_authn")["providers"].items()} == {
+        "hearth": True,
+        "trusted_issuers": True,
+    }
 
 
 def test_encoded_errors_say_what_the_text_beside_them_says(manager: dict[str, Any]) -> None:

@@ -56,7 +56,7 @@ def test_only_platform_administrators_work_elsewhere(role: Role) -> None:
 
 
 def _holder(active: bool = True, disabled: bool = False, expires: datetime | None = None) -> KeyHolder:
-    return KeyHolder(ids.new(), active, ids.new(), expires, ids.new(), Role.MEMBER, disabled)
+    return KeyHolder(ids.new(), active, ids.new(), expires, None, ids.new(), Role.MEMBER, disabled)
 
 
 def test_who_may_work() -> None:

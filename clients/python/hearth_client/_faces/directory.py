@@ -28,7 +28,9 @@ from hearth.user.v1.organization_service_pb2 import (
     UpdateOrganizationRequest,
 )
 from hearth.user.v1.organization_service_pb2_grpc import OrganizationServiceStub
+from hearth.user.v1.token_pb2 import Jwk
 from hearth.user.v1.token_service_pb2 import (
+    GetJwksRequest,
     IssueTokenResponse,
     RotateSigningKeyRequest,
     RotateSigningKeyResponse,
@@ -197,11 +199,14 @@ class ApiKeys:
         user_id: str = "",
         organization_id: str = "",
         expire_time: datetime | None = None,
+        scopes: Sequence[str] = (),
     ) -> CreateApiKeyResponse:
         """A new key of the caller, or of another user (of another organization: platform administrators only). `.secret` is shown this once.
-        Never retried: each try would make a key.
+        `scopes`, as `agent.read` or `memory.write`, limit it; without any it may do all that the role allows. Never retried: each try would make a key.
         """
-        request = CreateApiKeyRequest(user_id=user_id, display_name=display_name, organization_id=organization_id)
+        request = CreateApiKeyRequest(
+            user_id=user_id, display_name=display_name, organization_id=organization_id, scopes=scopes
+        )
         if expire_time is not None:
             expiry = Timestamp()
             expiry.FromDatetime(expire_time)
@@ -249,6 +254,10 @@ class Tokens:
         """Who the caller is, and in which organization."""
         return await self._connection.call(self._stub.WhoAmI, WhoAmIRequest())
 
+    async def signing_keys(self) -> Sequence[Jwk]:
+        """The public keys that tokens may be signed with, newest first."""
+        return (await self._connection.call(self._stub.GetJwks, GetJwksRequest())).keys
+
     async def rotate_signing_key(self) -> RotateSigningKeyResponse:
         """Has a new key take over signing tokens, without a pause. Twice is fine while it waits. For platform administrators."""
         return await self._connection.call(self._stub.RotateSigningKey, RotateSigningKeyRequest())
@@ -259,4 +268,5 @@ class BlockingTokens(BlockingFace[Tokens]):
 
     issue = call(Tokens.issue)
     whoami = call(Tokens.whoami)
+    signing_keys = call(Tokens.signing_keys)
     rotate_signing_key = call(Tokens.rotate_signing_key)

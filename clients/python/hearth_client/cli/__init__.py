@@ -2,16 +2,20 @@
 
 import click
 
-from hearth_client.cli._account import key, keys, org, token, user, whoami
 from hearth_client.cli._agent import agent
 from hearth_client.cli._audit import audit
 from hearth_client.cli._chat import chat
 from hearth_client.cli._conversation import conversation
+from hearth_client.cli._issuer import issuer
+from hearth_client.cli._key import key
 from hearth_client.cli._memory import memory
 from hearth_client.cli._model import model
+from hearth_client.cli._organization import org
 from hearth_client.cli._run import run
 from hearth_client.cli._session import Failure, Session, debugging, examples
+from hearth_client.cli._token import keys, token, whoami
 from hearth_client.cli._tool import tool
+from hearth_client.cli._user import user
 from hearth_client.errors import HearthError
 
 
@@ -77,7 +81,23 @@ def cli(ctx: click.Context, url: str, api_key: str) -> None:
     ctx.call_on_close(ctx.ensure_object(Session).close)
 
 
-for _command in (chat, agent, conversation, run, tool, memory, model, org, user, key, keys, token, audit, whoami):
+for _command in (
+    chat,
+    agent,
+    conversation,
+    run,
+    tool,
+    memory,
+    model,
+    org,
+    user,
+    key,
+    issuer,
+    keys,
+    token,
+    audit,
+    whoami,
+):
     cli.add_command(_command)
 
 

@@ -1,4 +1,4 @@
-"""What an organization may use, what it uses, and its end: `hearth org limits`, `hearth org delete`, and parts of `hearth org show`."""
+"""What an organization may use, what it uses, and its end: `hearth org limits`, and parts of `hearth org show`."""
 
 from __future__ import annotations
 
@@ -73,17 +73,6 @@ def set_limits(
         print_json(found)
         return
     print_limits(found)
-
-
-@click.command("delete", epilog=examples("hearth org delete org_01h…", "hearth org delete org_01h… --purge-now"))
-@click.argument("organization_id", metavar="ORGANIZATION")
-@click.option("--purge-now", is_flag=True, help="Remove its data at once, without the time of grace.")
-@click.confirmation_option(prompt="Its users and keys stop working now, its data will be removed. Delete it?")
-@pass_session
-def delete_organization(session: Session, organization_id: str, purge_now: bool) -> None:
-    """Delete ORGANIZATION (an id): nobody can use it any more, and its data goes. For platform administrators."""
-    session.client.organizations.delete(organization_id, purge_now=purge_now)
-    note(f"deleted; how far the removal of its data is: hearth org show {organization_id} --deleted")
 
 
 def print_limits(organization: Organization) -> None:

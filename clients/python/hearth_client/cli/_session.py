@@ -25,6 +25,7 @@ _HINTS = {
     "MODEL_NOT_CONFIGURED": "`hearth model list` says why; set OPENAI_API_KEY, ANTHROPIC_API_KEY or HEARTH_OPENAI_BASE_URL and restart Hearth.",
     "MODEL_UNKNOWN": "`hearth model list` shows the models.",
     "ROLE_INSUFFICIENT": "`hearth whoami` shows your role.",
+    "SCOPE_INSUFFICIENT": "Your key is limited to scopes: `hearth key list` shows them. Use another key.",
 }
 
 

@@ -50,10 +50,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAUTHENTICATED. No active API key has this secret."""
     ERROR_REASON_ROLE_INSUFFICIENT: _ErrorReason.ValueType  # 30
     """PERMISSION_DENIED. The credential's role does not reach to this method."""
+    ERROR_REASON_SCOPE_INSUFFICIENT: _ErrorReason.ValueType  # 31
+    """PERMISSION_DENIED. The credential is limited to scopes that do not reach to this method; metadata holds what is `needed`. Example: a key with `agent.read` calls StartRun."""
     ERROR_REASON_RESOURCE_NOT_FOUND: _ErrorReason.ValueType  # 40
     """NOT_FOUND. No such resource in the caller's organization."""
     ERROR_REASON_NAME_TAKEN: _ErrorReason.ValueType  # 50
     """ALREADY_EXISTS. The name is taken in its scope."""
+    ERROR_REASON_ISSUER_TAKEN: _ErrorReason.ValueType  # 51
+    """ALREADY_EXISTS. Tokens of this issuer for this audience lead to an organization already, or would lead to two."""
     ERROR_REASON_ORGANIZATION_NOT_ACTIVE: _ErrorReason.ValueType  # 60
     """FAILED_PRECONDITION. The organization is deleted or disabled."""
     ERROR_REASON_RUN_ENDED: _ErrorReason.ValueType  # 61
@@ -144,10 +148,14 @@ ERROR_REASON_API_KEY_INVALID: ErrorReason.ValueType  # 23
 """UNAUTHENTICATED. No active API key has this secret."""
 ERROR_REASON_ROLE_INSUFFICIENT: ErrorReason.ValueType  # 30
 """PERMISSION_DENIED. The credential's role does not reach to this method."""
+ERROR_REASON_SCOPE_INSUFFICIENT: ErrorReason.ValueType  # 31
+"""PERMISSION_DENIED. The credential is limited to scopes that do not reach to this method; metadata holds what is `needed`. Example: a key with `agent.read` calls StartRun."""
 ERROR_REASON_RESOURCE_NOT_FOUND: ErrorReason.ValueType  # 40
 """NOT_FOUND. No such resource in the caller's organization."""
 ERROR_REASON_NAME_TAKEN: ErrorReason.ValueType  # 50
 """ALREADY_EXISTS. The name is taken in its scope."""
+ERROR_REASON_ISSUER_TAKEN: ErrorReason.ValueType  # 51
+"""ALREADY_EXISTS. Tokens of this issuer for this audience lead to an organization already, or would lead to two."""
 ERROR_REASON_ORGANIZATION_NOT_ACTIVE: ErrorReason.ValueType  # 60
 """FAILED_PRECONDITION. The organization is deleted or disabled."""
 ERROR_REASON_RUN_ENDED: ErrorReason.ValueType  # 61

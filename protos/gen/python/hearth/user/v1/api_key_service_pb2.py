@@ -29,7 +29,7 @@ from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 from hearth.user.v1 import api_key_pb2 as hearth_dot_user_dot_v1_dot_api__key__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$hearth/user/v1/api_key_service.proto\x12\x0ehearth.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\x1a\x1chearth/user/v1/api_key.proto\"\xac\x01\n\x13\x43reateApiKeyRequest\x12\x18\n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1e\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x39\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\xbaH\x05\xb2\x01\x02@\x01\x12 \n\x0forganization_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\"O\n\x14\x43reateApiKeyResponse\x12\'\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x16.hearth.user.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"h\n\x12ListApiKeysRequest\x12\x18\n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"X\n\x13ListApiKeysResponse\x12(\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x16.hearth.user.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x13RevokeApiKeyRequest\x12\x1d\n\napi_key_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x16\n\x14RevokeApiKeyResponse2\xd3\x02\n\rApiKeyService\x12q\n\x0c\x43reateApiKey\x12#.hearth.user.v1.CreateApiKeyRequest\x1a$.hearth.user.v1.CreateApiKeyResponse\"\x16\xa8\xbb\x18\x02\xb2\xbb\x18\x0e\x08\x02\x1a\napi_key.id\x12\\\n\x0bListApiKeys\x12\".hearth.user.v1.ListApiKeysRequest\x1a#.hearth.user.v1.ListApiKeysResponse\"\x04\xa8\xbb\x18\x02\x12q\n\x0cRevokeApiKey\x12#.hearth.user.v1.RevokeApiKeyRequest\x1a$.hearth.user.v1.RevokeApiKeyResponse\"\x16\xa8\xbb\x18\x02\xb2\xbb\x18\x0e\x08\x02\x12\napi_key_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$hearth/user/v1/api_key_service.proto\x12\x0ehearth.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\x1a\x1chearth/user/v1/api_key.proto\"\xac\x02\n\x13\x43reateApiKeyRequest\x12\x18\n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1e\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x39\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\xbaH\x05\xb2\x01\x02@\x01\x12 \n\x0forganization_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12~\n\x06scopes\x18\x05 \x03(\tBn\xbaHk\x92\x01h\x18\x01\"drbR\nagent.readR\x0b\x61gent.writeR\x0bmemory.readR\x0cmemory.writeR\ttool.readR\ntool.writeR\tuser.readR\nuser.write\"O\n\x14\x43reateApiKeyResponse\x12\'\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x16.hearth.user.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"h\n\x12ListApiKeysRequest\x12\x18\n\x07user_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"X\n\x13ListApiKeysResponse\x12(\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x16.hearth.user.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x13RevokeApiKeyRequest\x12\x1d\n\napi_key_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x16\n\x14RevokeApiKeyResponse2\xd3\x02\n\rApiKeyService\x12q\n\x0c\x43reateApiKey\x12#.hearth.user.v1.CreateApiKeyRequest\x1a$.hearth.user.v1.CreateApiKeyResponse\"\x16\xa8\xbb\x18\x02\xb2\xbb\x18\x0e\x08\x02\x1a\napi_key.id\x12\\\n\x0bListApiKeys\x12\".hearth.user.v1.ListApiKeysRequest\x1a#.hearth.user.v1.ListApiKeysResponse\"\x04\xa8\xbb\x18\x02\x12q\n\x0cRevokeApiKey\x12#.hearth.user.v1.RevokeApiKeyRequest\x1a$.hearth.user.v1.RevokeApiKeyResponse\"\x16\xa8\xbb\x18\x02\xb2\xbb\x18\x0e\x08\x02\x12\napi_key_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,6 +44,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEAPIKEYREQUEST'].fields_by_name['expire_time']._serialized_options = b'\272H\005\262\001\002@\001'
   _globals['_CREATEAPIKEYREQUEST'].fields_by_name['organization_id']._loaded_options = None
   _globals['_CREATEAPIKEYREQUEST'].fields_by_name['organization_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_CREATEAPIKEYREQUEST'].fields_by_name['scopes']._loaded_options = None
+  _globals['_CREATEAPIKEYREQUEST'].fields_by_name['scopes']._serialized_options = b'\272Hk\222\001h\030\001\"drbR\nagent.readR\013agent.writeR\013memory.readR\014memory.writeR\ttool.readR\ntool.writeR\tuser.readR\nuser.write'
   _globals['_LISTAPIKEYSREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_LISTAPIKEYSREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\004r\002\030@'
   _globals['_LISTAPIKEYSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -59,17 +61,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APIKEYSERVICE'].methods_by_name['RevokeApiKey']._loaded_options = None
   _globals['_APIKEYSERVICE'].methods_by_name['RevokeApiKey']._serialized_options = b'\250\273\030\002\262\273\030\016\010\002\022\napi_key_id'
   _globals['_CREATEAPIKEYREQUEST']._serialized_start=206
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=378
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=380
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=459
-  _globals['_LISTAPIKEYSREQUEST']._serialized_start=461
-  _globals['_LISTAPIKEYSREQUEST']._serialized_end=565
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=567
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=655
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=657
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=709
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=711
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=733
-  _globals['_APIKEYSERVICE']._serialized_start=736
-  _globals['_APIKEYSERVICE']._serialized_end=1075
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=506
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=508
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=587
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=589
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=693
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=695
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=783
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=785
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=837
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=839
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=861
+  _globals['_APIKEYSERVICE']._serialized_start=864
+  _globals['_APIKEYSERVICE']._serialized_end=1203
 # @@protoc_insertion_point(module_scope)

@@ -30,6 +30,7 @@ class CreateApiKeyRequest(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user that the key acts as; empty means the caller."""
     display_name: _builtins.str
@@ -40,6 +41,12 @@ class CreateApiKeyRequest(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """From when on it is refused; absent: never."""
 
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What its tokens are limited to: `<domain>.read` and `<domain>.write` (which includes reading) of the domains agent, memory, tool, user.
+        Empty: all that the user's role allows. PERMISSION_DENIED SCOPE_INSUFFICIENT for what the caller's own token is not allowed.
+        """
+
     def __init__(
         self,
         *,
@@ -47,10 +54,11 @@ class CreateApiKeyRequest(_message.Message):
         display_name: _builtins.str = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         organization_id: _builtins.str = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "expire_time", b"expire_time", "organization_id", b"organization_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "expire_time", b"expire_time", "organization_id", b"organization_id", "scopes", b"scopes", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -34,6 +34,8 @@ class User(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ISSUER_FIELD_NUMBER: _builtins.int
+    EXTERNAL_SUBJECT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Server-assigned, `user_…`."""
     organization_id: _builtins.str
@@ -50,6 +52,10 @@ class User(_message.Message):
     """Whether its credentials are refused."""
     etag: _builtins.str
     """Changes with every change of the resource."""
+    external_issuer: _builtins.str
+    """The issuer with whose token the user came first; empty for those made here. Output only."""
+    external_subject: _builtins.str
+    """Who the user is there. Output only."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
@@ -71,10 +77,12 @@ class User(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        external_issuer: _builtins.str = ...,
+        external_subject: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "email", b"email", "etag", b"etag", "id", b"id", "name", b"name", "organization_id", b"organization_id", "role", b"role", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "email", b"email", "etag", b"etag", "external_issuer", b"external_issuer", "external_subject", b"external_subject", "id", b"id", "name", b"name", "organization_id", b"organization_id", "role", b"role", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""OpenID Connect: reading the keys of external issuers, and verifying what they signed."""
