@@ -12,6 +12,7 @@ from hearth.tool.v1.tool_service_pb2_grpc import add_ToolServiceServicer_to_serv
 from tool_svc.adapters.sandbox.pool import SandboxPool
 from tool_svc.managers.execution_manager import ExecutionManager
 from tool_svc.managers.tool_manager import ToolManager
+from tool_svc.repositories.call_reader import PostgresCallReader
 from tool_svc.repositories.unit_of_work import PostgresUnitOfWork
 from tool_svc.servicers.future_servicers import McpServerServicer, SecretServicer
 from tool_svc.servicers.tool_execution_servicer import ToolExecutionServicer
@@ -36,7 +37,7 @@ async def build(settings: ToolServiceSettings) -> Assembly:
     )
     work = PostgresUnitOfWork(database)
     tools = ToolServicer(ToolManager(work), pages)
-    executions = ToolExecutionServicer(ExecutionManager(work, sandbox, settings.ceiling()))
+    executions = ToolExecutionServicer(ExecutionManager(PostgresCallReader(database), sandbox, settings.ceiling()))
     return Assembly(
         servicers=[
             (add_ToolServiceServicer_to_server, tools, "hearth.tool.v1.ToolService"),

@@ -53,3 +53,11 @@ class ToolRepository(Protocol):
     async def versions(self, tool: Tool, before: int | None, limit: int) -> Sequence[ToolVersion]:
         """Versions, newest first. Fewer than `limit` when their sources are large; at least one if there is any."""
         ...
+
+
+class CallReader(Protocol):
+    """What every call of a tool looks up, each in one round trip outside any transaction."""
+
+    async def tool(self, organization_id: UUID, which: UUID | str, version: int) -> Tool | None:
+        """One that is not deleted, by id or name, as it was at a version (0: as it is now). Raises NotFound for the version."""
+        ...

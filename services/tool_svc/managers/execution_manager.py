@@ -1,6 +1,5 @@
 """Calls of tools: arguments checked, run in the sandbox, ended as a result whatever the tool does."""
 
-import asyncio
 import contextlib
 import json
 import time
@@ -11,7 +10,7 @@ from enum import IntEnum
 from typing import Any
 
 from chassis import ids
-from chassis.errors import ResourceExhausted, Unavailable, invalid_field, not_found
+from chassis.errors import ResourceExhausted, Unavailable, invalid_field
 from chassis.identity import Identity
 from tool_svc.domain import json_schema
 from tool_svc.domain.execution import (
@@ -26,8 +25,8 @@ from tool_svc.domain.execution import (
     Succeeded,
 )
 from tool_svc.domain.tool import Tool
+from tool_svc.interfaces.repositories import CallReader
 from tool_svc.interfaces.sandbox import Sandbox, SandboxBusy, SandboxUnavailable
-from tool_svc.interfaces.unit_of_work import UnitOfWork
 from tool_svc.managers.tool_manager import require, require_named
 
 _MAX_RESULT_DEPTH = 30
@@ -68,8 +67,8 @@ class ExecutionResult:
 class ExecutionManager:
     """Business rules of calls. `ceiling` is what the operator allows any tool."""
 
-    def __init__(self, unit_of_work: UnitOfWork, sandbox: Sandbox, ceiling: ExecutionLimits) -> None:
-        self._work = unit_of_work
+    def __init__(self, reader: CallReader, sandbox: Sandbox, ceiling: ExecutionLimits) -> None:
+        self._reader = reader
         self._sandbox = sandbox
         self._ceiling = ceiling
 
@@ -82,7 +81,7 @@ class ExecutionManager:
         if "\0" in call.request_id:
             raise invalid_field("request_id", "must not hold NUL")
         tool = await self._load(caller, call)
-        await asyncio.to_thread(json_schema.check_arguments, tool.content.parameters, call.arguments)
+        await json_schema.check_arguments_aside(tool.content.parameters, call.arguments)
         sandbox_call = SandboxCall(
             call_id=str(ids.new()),
             source=tool.content.source_code,
@@ -108,17 +107,8 @@ class ExecutionManager:
             raise Unavailable("the sandbox does not answer", reason="DEPENDENCY_UNAVAILABLE") from error
 
     async def _load(self, caller: Identity, call: ToolCall) -> Tool:
-        async with self._work.of(caller.organization_id) as work:
-            if isinstance(call.tool, str):
-                tool = require_named(await work.tools.named(call.tool), call.tool)
-            else:
-                tool = require(await work.tools.get(call.tool), call.tool)
-            if call.version in (0, tool.version):
-                return tool
-            version = await work.tools.version(tool, call.version)
-        if version is None:
-            raise not_found("version", f"{call.version} of {ids.encode('tool', tool.id)}")
-        return version
+        tool = await self._reader.tool(caller.organization_id, call.tool, call.version)
+        return require_named(tool, call.tool) if isinstance(call.tool, str) else require(tool, call.tool)
 
 
 def _result(tool: Tool, outcome: Outcome, started: float, truncated: bool) -> ExecutionResult:

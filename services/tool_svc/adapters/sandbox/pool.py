@@ -243,7 +243,8 @@ class SandboxPool:
         await worker.exited
         worker.close()
         try:
-            await asyncio.to_thread(scratch.remove, worker.scratch)
+            if not scratch.remove_empty(worker.scratch):
+                await asyncio.to_thread(scratch.remove, worker.scratch)
         except OSError as error:
             _LOG.error("the folder of a sandbox worker could not be removed: %s", error)
         self._free_slots.append(worker.slot)

@@ -92,6 +92,15 @@ def _take(folder: str, count: int) -> list[os.DirEntry[str]]:
     return taken
 
 
+def remove_empty(path: Path) -> bool:
+    """Remove a folder that a tool left nothing in, as most do; False when there is something."""
+    try:
+        path.rmdir()
+    except OSError:
+        return False
+    return True
+
+
 def remove(path: Path) -> None:
     """Remove a folder whatever a tool left in it. Folders are lifted to the top level before they are emptied."""
     try:
