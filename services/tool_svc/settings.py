@@ -1,5 +1,7 @@
 """tool_svc's own environment variables, beside those of every service."""
 
+import ipaddress
+import os
 import tempfile
 from pathlib import Path
 from typing import Literal
@@ -7,12 +9,16 @@ from typing import Literal
 from pydantic import Field
 
 from chassis.settings import ServiceSettings
+from tool_svc.adapters.egress.proxy import EgressSettings
+from tool_svc.adapters.packages.pip import InstallLimits, Pip
+from tool_svc.adapters.packages.store import NoPackages, PackageFolders
 from tool_svc.adapters.sandbox.pool import PoolSettings
+from tool_svc.domain.egress import HostRule
 from tool_svc.domain.execution import MIB, ExecutionLimits
 
 
 class ToolServiceSettings(ServiceSettings):
-    """HEARTH_SANDBOX_* and HEARTH_TOOL_MAX_*."""
+    """HEARTH_SANDBOX_*, HEARTH_TOOL_MAX_*, HEARTH_EGRESS_*, HEARTH_PACKAGES_*."""
 
     # Where tools' scratch folders lie. Others must be able to pass it when the service runs as root.
     sandbox_dir: Path = Path(tempfile.gettempdir()) / "hearth-sandbox"
@@ -30,6 +36,22 @@ class ToolServiceSettings(ServiceSettings):
     tool_max_output_kib: int = Field(default=64, ge=1, le=4096)
     tool_max_scratch_mib: int = Field(default=64, ge=1)
 
+    # Hosts that any tool may reach at all (as in a tool's `allowed_hosts`), separated by spaces; `*`: those that the tool names.
+    egress_hosts: str = "*"
+    # Networks that tools may reach although they are not public, as in `10.1.2.0/24`, separated by spaces.
+    egress_allow_networks: str = ""
+    egress_max_mib: int = Field(default=64, ge=1)
+
+    # Whether tools may name Python packages, which are then installed from the index of this user's pip configuration.
+    packages_allowed: bool = False
+    packages_dir: Path = Path(tempfile.gettempdir()) / "hearth-packages"
+    packages_max_mib: int = Field(default=2048, ge=1)
+    packages_install_mib: int = Field(default=256, ge=1)
+    packages_install_s: float = Field(default=120.0, gt=0)
+
+    # Files of former master keys, separated by spaces: secrets that were sealed under them can still be opened.
+    former_master_key_files: str = ""
+
     def pool(self) -> PoolSettings:
         """How the sandbox is set up."""
         return PoolSettings(
@@ -39,7 +61,33 @@ class ToolServiceSettings(ServiceSettings):
             max_waiting=self.sandbox_max_waiting,
             first_uid=self.sandbox_first_uid,
             unconfined=bool(self.sandbox_unconfined),
+            packages_root=self.packages_dir if self.packages_allowed else None,
         )
+
+    def egress(self) -> EgressSettings:
+        """What tools may reach at most. Raises ValueError."""
+        every = self.egress_hosts.strip() == "*"
+        return EgressSettings(
+            hosts=None if every else tuple(HostRule.parse(host) for host in self.egress_hosts.split()),
+            exempt=tuple(ipaddress.ip_network(network) for network in self.egress_allow_networks.split()),
+            max_bytes=self.egress_max_mib * MIB,
+        )
+
+    def packages(self) -> PackageFolders | NoPackages:
+        """Where packages are kept. Raises ValueError, OSError."""
+        if not self.packages_allowed:
+            return NoPackages()
+        limits = InstallLimits(time_s=self.packages_install_s, bytes=self.packages_install_mib * MIB)
+        uid = self.sandbox_first_uid - 1 if os.geteuid() == 0 else 0
+        pip = Pip(limits, uid=uid, confined=not self.sandbox_unconfined)
+        return PackageFolders(self.packages_dir, pip, self.packages_max_mib * MIB)
+
+    def secret_keys(self) -> list[bytes]:
+        """Keys that wrap secrets, the one in use first. Raises ValueError."""
+        former = [
+            self.model_copy(update={"master_key_file": Path(name)}) for name in self.former_master_key_files.split()
+        ]
+        return [one.derived_key("tool-secrets") for one in (self, *former)]
 
     def ceiling(self) -> ExecutionLimits:
         """The most that a call may use."""

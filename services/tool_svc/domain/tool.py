@@ -33,6 +33,7 @@ class ToolSettings:
     idempotent: bool | None = None
     allowed_hosts: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
 
     @property
     def result_characters(self) -> int:

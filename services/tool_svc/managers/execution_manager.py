@@ -4,13 +4,14 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 from chassis import ids
-from chassis.errors import ResourceExhausted, Unavailable, invalid_field
+from chassis.errors import FailedPrecondition, ResourceExhausted, Unavailable, invalid_field
 from chassis.identity import Identity
 from tool_svc.domain import json_schema
 from tool_svc.domain.execution import (
@@ -22,12 +23,16 @@ from tool_svc.domain.execution import (
     Outcome,
     OutputChunk,
     SandboxCall,
+    SandboxEvent,
     Succeeded,
 )
+from tool_svc.domain.masking import Mask, MaskedOutput
 from tool_svc.domain.tool import Tool
+from tool_svc.interfaces.packages import PackagesNotAllowed, PackageStore, PackagesUnavailable
 from tool_svc.interfaces.repositories import CallReader
 from tool_svc.interfaces.sandbox import Sandbox, SandboxBusy, SandboxUnavailable
-from tool_svc.managers.tool_manager import require, require_named
+from tool_svc.interfaces.vault import CannotOpen, Vault
+from tool_svc.managers.tool_manager import packages_not_allowed, require, require_named
 
 _MAX_RESULT_DEPTH = 30
 
@@ -67,48 +72,98 @@ class ExecutionResult:
 class ExecutionManager:
     """Business rules of calls. `ceiling` is what the operator allows any tool."""
 
-    def __init__(self, reader: CallReader, sandbox: Sandbox, ceiling: ExecutionLimits) -> None:
+    def __init__(
+        self, reader: CallReader, vault: Vault, packages: PackageStore, sandbox: Sandbox, ceiling: ExecutionLimits
+    ) -> None:
         self._reader = reader
+        self._vault = vault
+        self._packages = packages
         self._sandbox = sandbox
         self._ceiling = ceiling
 
     async def execute(self, caller: Identity, call: ToolCall) -> AsyncGenerator[OutputChunk | ExecutionResult]:
         """Output as it comes, then one result. Closing the generator ends the tool at once.
 
-        Raises NotFound, InvalidArgument TOOL_ARGUMENTS_INVALID, ResourceExhausted RATE_LIMITED, Unavailable; all
-        before the tool runs.
+        Raises NotFound, InvalidArgument TOOL_ARGUMENTS_INVALID, FailedPrecondition SECRET_MISSING or PACKAGES_NOT_ALLOWED,
+        ResourceExhausted RATE_LIMITED, Unavailable; all before the tool runs.
         """
         if "\0" in call.request_id:
             raise invalid_field("request_id", "must not hold NUL")
         tool = await self._load(caller, call)
         await json_schema.check_arguments_aside(tool.content.parameters, call.arguments)
-        sandbox_call = SandboxCall(
-            call_id=str(ids.new()),
-            source=tool.content.source_code,
-            entry_point=tool.content.entry_point,
-            arguments=call.arguments,
-            limits=tool.content.settings.limits(self._ceiling),
-            environment={"HEARTH_REQUEST_ID": call.request_id} if call.request_id else {},
-        )
+        secrets = await self._open(caller, tool.content.settings.secrets)
         started = time.monotonic()
-        truncated = False
         try:
-            async with contextlib.aclosing(self._sandbox.execute(sandbox_call)) as events:
-                async for event in events:
-                    if isinstance(event, OutputChunk):
-                        truncated = truncated or event.truncated
-                        yield event
-                    else:
-                        yield _result(tool, event, started, truncated)
+            async with self._packages.environment(tool.content.settings.requirements) as packages:
+                sandbox_call = self._sandbox_call(tool, call, secrets, packages)
+                async with contextlib.aclosing(self._events(sandbox_call, Mask(secrets))) as events:
+                    truncated = False
+                    async for event in events:
+                        if isinstance(event, OutputChunk):
+                            truncated = truncated or event.truncated
+                            yield event
+                        else:
+                            yield _result(tool, event, started, truncated)
+        except PackagesNotAllowed:
+            raise packages_not_allowed() from None
+        except PackagesUnavailable as error:
+            yield _result(tool, Failed("PackagesUnavailable", str(error)), started, False)
         except SandboxBusy as busy:
             message = "as many tools run as this server allows"
             raise ResourceExhausted(message, reason="RATE_LIMITED", retry_after_s=busy.retry_after_s) from None
         except SandboxUnavailable as error:
             raise Unavailable("the sandbox does not answer", reason="DEPENDENCY_UNAVAILABLE") from error
 
+    async def _events(self, call: SandboxCall, mask: Mask) -> AsyncGenerator[SandboxEvent]:
+        """What the sandbox says, with secrets masked."""
+        output = MaskedOutput(mask)
+        async with contextlib.aclosing(self._sandbox.execute(call)) as events:
+            async for event in events:
+                if isinstance(event, OutputChunk):
+                    for chunk in output.take(event):
+                        yield chunk
+                else:
+                    for chunk in output.rest():
+                        yield chunk
+                    yield mask.outcome(event)
+
+    def _sandbox_call(
+        self, tool: Tool, call: ToolCall, secrets: Mapping[str, str], packages: Path | None
+    ) -> SandboxCall:
+        request_id = {"HEARTH_REQUEST_ID": call.request_id} if call.request_id else {}
+        return SandboxCall(
+            call_id=str(ids.new()),
+            source=tool.content.source_code,
+            entry_point=tool.content.entry_point,
+            arguments=call.arguments,
+            limits=tool.content.settings.limits(self._ceiling),
+            environment={**secrets, **request_id},
+            allowed_hosts=tool.content.settings.allowed_hosts,
+            packages=packages,
+        )
+
+    async def _open(self, caller: Identity, names: Sequence[str]) -> Mapping[str, str]:
+        """The values of secrets by name. Raises FailedPrecondition SECRET_MISSING."""
+        if not names:
+            return {}
+        sealed = {secret.name: secret for secret in await self._reader.secrets(caller.organization_id, names)}
+        opened: dict[str, str] = {}
+        for name in names:
+            if name not in sealed:
+                raise _secret_missing(name, "is not set")
+            try:
+                opened[name] = await self._vault.open(caller.organization_id, sealed[name])
+            except CannotOpen:
+                raise _secret_missing(name, "cannot be opened with this server's keys; set it again") from None
+        return opened
+
     async def _load(self, caller: Identity, call: ToolCall) -> Tool:
         tool = await self._reader.tool(caller.organization_id, call.tool, call.version)
         return require_named(tool, call.tool) if isinstance(call.tool, str) else require(tool, call.tool)
+
+
+def _secret_missing(name: str, problem: str) -> FailedPrecondition:
+    return FailedPrecondition(f"the secret {name} {problem}", reason="SECRET_MISSING", metadata={"name": name})
 
 
 def _result(tool: Tool, outcome: Outcome, started: float, truncated: bool) -> ExecutionResult:

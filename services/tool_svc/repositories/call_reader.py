@@ -1,11 +1,13 @@
 """What a call of a tool needs from PostgreSQL, in one round trip: it is asked in every turn that calls one."""
 
+from collections.abc import Collection, Sequence
 from typing import LiteralString
 from uuid import UUID
 
 from chassis import ids
 from chassis.database import Database
 from chassis.errors import not_found
+from tool_svc.domain.secret import SealedSecret
 from tool_svc.domain.tool import Tool
 from tool_svc.repositories.tool_repository import tool_of
 
@@ -17,6 +19,10 @@ FROM tools LEFT JOIN tool_versions AS held
 WHERE tools.organization_id = %(organization)s AND tools.delete_time IS NULL AND """
 _BY_ID: LiteralString = _TOOL + "tools.id = %(which)s"
 _BY_NAME: LiteralString = _TOOL + "tools.name = %(which)s"
+_SECRETS: LiteralString = """
+SELECT name, key_id, wrapped_key, sealed FROM secrets
+WHERE organization_id = %(organization)s AND name = ANY(%(names)s)
+"""
 
 
 class PostgresCallReader:
@@ -33,3 +39,8 @@ class PostgresCallReader:
         if rows[0]["version"] is None:
             raise not_found("version", f"{version} of {ids.encode('tool', rows[0]['id'])}")
         return tool_of(rows[0])
+
+    async def secrets(self, organization_id: UUID, names: Collection[str]) -> Sequence[SealedSecret]:
+        values = {"organization": organization_id, "names": list(names)}
+        rows = await self._database.read(organization_id, _SECRETS, values)
+        return [SealedSecret(row["name"], row["key_id"], row["wrapped_key"], row["sealed"]) for row in rows]

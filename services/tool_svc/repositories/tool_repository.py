@@ -191,9 +191,9 @@ def _columns(content: ToolContent) -> dict[str, Any]:
     }
 
 
-def _content(row: Mapping[str, Any]) -> ToolContent:
+def _content(row: sa.RowMapping | Mapping[str, Any]) -> ToolContent:
     settings: dict[str, Any] = dict(row["settings"])
-    for name in ("allowed_hosts", "secrets"):
+    for name in ("allowed_hosts", "secrets", "requirements"):
         settings[name] = tuple(settings.get(name, ()))
     return ToolContent(
         description=row["description"],
@@ -205,7 +205,7 @@ def _content(row: Mapping[str, Any]) -> ToolContent:
     )
 
 
-def tool_of(row: Mapping[str, Any]) -> Tool:
+def tool_of(row: sa.RowMapping | Mapping[str, Any]) -> Tool:
     """The tool that a row of these columns says."""
     return Tool(
         id=row["id"],

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import socket
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from tool_svc.domain.execution import (
     SandboxEvent,
     Succeeded,
 )
+from tool_svc.interfaces.egress import Egress
 from tool_svc.interfaces.sandbox import SandboxBusy, SandboxUnavailable
 
 _LOG = logging.getLogger(__name__)
@@ -38,7 +40,7 @@ class PoolSettings:
     """Sizes of a pool, and how its workers are held.
 
     `first_uid`: workers of a root service run as this user id + slot. `unconfined` leaves Landlock and seccomp out:
-    every tool then has the service's rights.
+    every tool then has the service's rights. `packages_root`: where the packages lie that calls may name.
     """
 
     root: Path
@@ -47,13 +49,15 @@ class PoolSettings:
     max_waiting: int = 64
     first_uid: int = 64_000
     unconfined: bool = False
+    packages_root: Path | None = None
 
 
 class SandboxPool:
     """Implements `Sandbox` with a fork server and one confined process per call."""
 
-    def __init__(self, settings: PoolSettings) -> None:
+    def __init__(self, settings: PoolSettings, egress: Egress) -> None:
         self._settings = settings
+        self._egress = egress
         self._server: ForkServer | None = None
         self._area: scratch.ScratchArea | None = None
         self._idle: deque[Worker] = deque()
@@ -75,7 +79,8 @@ class SandboxPool:
         except OSError as error:
             raise SandboxUnavailable(f"The sandbox has no scratch folder: {error}") from error
         try:
-            self._server = ForkServer(abi, self._settings.first_uid, self._area.path, self._on_lost)
+            packages = self._settings.packages_root
+            self._server = ForkServer(abi, self._settings.first_uid, self._area.path, packages, self._on_lost)
             self._server.start()
             self._replenish()
             self._watch = asyncio.create_task(self._watch_scratch())
@@ -119,12 +124,10 @@ class SandboxPool:
 
     async def execute(self, call: SandboxCall) -> AsyncGenerator[SandboxEvent]:
         """Run one call; see `Sandbox.execute`."""
-        async with self._place():
-            worker = await self._take_worker()
-            running: RunningCall | None = None
+        async with self._place(), self._worker_for(call) as worker:
+            running = RunningCall(call, worker, lambda: self._kill(worker))
+            self._running[call.call_id] = running
             try:
-                running = RunningCall(call, worker, lambda: self._kill(worker))
-                self._running[call.call_id] = running
                 running.start()
                 while True:
                     event = await running.events.get()
@@ -132,10 +135,8 @@ class SandboxPool:
                     if not isinstance(event, OutputChunk):
                         return
             finally:
-                if running is not None:
-                    running.end(Cancelled())
-                    self._running.pop(call.call_id, None)
-                self._dispose_later(worker)
+                running.end(Cancelled())
+                self._running.pop(call.call_id, None)
 
     def cancel(self, call_id: str) -> bool:
         """End a running call at once; see `Sandbox.cancel`."""
@@ -179,17 +180,42 @@ class SandboxPool:
         finally:
             self._running_slots.release()
 
+    @contextlib.asynccontextmanager
+    async def _worker_for(self, call: SandboxCall) -> AsyncGenerator[Worker]:
+        """A ready worker: a waiting one, or one made for a call with a network or packages; ended after the block."""
+        if not call.allowed_hosts and call.packages is None:
+            worker = await self._take_worker()
+            try:
+                yield worker
+            finally:
+                self._dispose_later(worker)
+            return
+        channels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) if call.allowed_hosts else None
+        session = self._egress.serve(channels[0], call.allowed_hosts) if channels else None
+        try:
+            worker = await self._spawn(call.packages, channels[1] if channels else None)
+        except BaseException:
+            if session is not None:
+                session.close()
+            raise
+        finally:
+            if channels:
+                channels[1].close()
+        try:
+            await self._ready(worker)
+            yield worker
+        finally:
+            if session is not None:
+                session.close()
+            self._dispose_later(worker)
+
     async def _take_worker(self) -> Worker:
-        """A ready worker. One that ended while it waited (say, killed for memory) is replaced once."""
+        """A waiting worker. One that ended while it waited (say, killed for memory) is replaced once."""
         for _ in range(2):
             worker = self._idle.popleft() if self._idle else await self._spawn()
             self._replenish()
             try:
-                async with asyncio.timeout(_READY_TIMEOUT_S):
-                    await asyncio.shield(worker.ready)
-            except TimeoutError:
-                self._dispose_later(worker)
-                raise SandboxUnavailable("A worker did not become ready in time.") from None
+                await self._ready(worker)
             except BaseException:
                 self._dispose_later(worker)
                 raise
@@ -197,6 +223,13 @@ class SandboxPool:
                 return worker
             self._dispose_later(worker)
         raise SandboxUnavailable("Workers end before they get a call.")
+
+    async def _ready(self, worker: Worker) -> None:
+        try:
+            async with asyncio.timeout(_READY_TIMEOUT_S):
+                await asyncio.shield(worker.ready)
+        except TimeoutError:
+            raise SandboxUnavailable("A worker did not become ready in time.") from None
 
     def _replenish(self) -> None:
         if self._stopping or self._server is None:
@@ -208,24 +241,24 @@ class SandboxPool:
                 _LOG.warning("no sandbox worker could be started: %s", error)
                 return
 
-    async def _spawn(self) -> Worker:
+    async def _spawn(self, packages: Path | None = None, egress: socket.socket | None = None) -> Worker:
         deadline = asyncio.get_running_loop().time() + _READY_TIMEOUT_S
         while not self._free_slots:  # All are being removed; that takes milliseconds.
             if asyncio.get_running_loop().time() > deadline:
                 raise SandboxUnavailable("No sandbox slot became free in time.")
             await asyncio.sleep(0.01)
         try:
-            return self._spawn_now()
+            return self._spawn_now(packages, egress)
         except OSError as error:
             raise SandboxUnavailable(f"A worker could not be started: {error}") from error
 
-    def _spawn_now(self) -> Worker:
+    def _spawn_now(self, packages: Path | None = None, egress: socket.socket | None = None) -> Worker:
         if self._server is None or self._area is None:
             raise SandboxUnavailable("The sandbox does not run.")
         folder = self._area.make()
         slot = self._free_slots.popleft()
         try:
-            return self._server.spawn(slot, folder)
+            return self._server.spawn(slot, folder, packages, egress)
         except BaseException:
             self._free_slots.append(slot)
             folder.rmdir()

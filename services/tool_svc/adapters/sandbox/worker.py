@@ -19,10 +19,12 @@ import tempfile
 import traceback
 from typing import Any
 
-from tool_svc.adapters.sandbox import binding, substitutes, wire
+from tool_svc.adapters.sandbox import binding, network, substitutes, wire
+from tool_svc.adapters.sandbox.confinement import Needs
 
 CALL_FD = 3
 RESULT_FD = 4
+EGRESS_FD = 5
 
 _TOOL_FILE = "tool.py"
 _MODULE = "tool"
@@ -43,11 +45,15 @@ class _SourceLoader(importlib.abc.ExecutionLoader):
         return _TOOL_FILE
 
 
-def serve_one_call(address_space: int, task_headroom: int) -> None:
+def serve_one_call(address_space: int, task_headroom: int, needs: Needs) -> None:
     """Announce readiness, read the call, run it, write the outcome. Returns; the caller ends the process.
 
     `address_space` is what the process uses already, in bytes; `task_headroom` what RLIMIT_NPROC counts already.
     """
+    if needs.network:
+        network.install(EGRESS_FD)
+    if needs.packages:
+        sys.path.append(needs.packages)
     wire.write_frame(RESULT_FD, wire.READY)
     call = json.loads(wire.read_frame(CALL_FD))
     os.close(CALL_FD)

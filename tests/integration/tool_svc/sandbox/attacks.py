@@ -66,7 +66,7 @@ _attack("proc_own_memory", "open('/proc/self/mem', 'rb').close()")
 _attack("proc_through_own_descriptor", "open('/proc/self/root/etc/passwd').read()", ends=("Failed:PermissionError",))
 _attack(
     "library_descriptor_upwards",
-    "os.open('../../../etc/passwd', os.O_RDONLY, dir_fd=5)",
+    "os.open('../../../etc/passwd', os.O_RDONLY, dir_fd=6)",
     ends=("Failed:PermissionError", "Failed:FileNotFoundError"),
 )
 _attack("write_outside", "open(t['outside'] + '/written', 'w').close()", control=Control.ALWAYS)

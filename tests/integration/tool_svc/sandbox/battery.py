@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.integration.tool_svc.sandbox import targets
 from tests.integration.tool_svc.sandbox.attacks import ATTACKS, Attack, Control
+from tool_svc.adapters.egress.proxy import EgressProxy, EgressSettings
 from tool_svc.adapters.sandbox.pool import PoolSettings, SandboxPool
 from tool_svc.domain.execution import (
     ExecutionLimits,
@@ -58,7 +59,7 @@ async def run_all(folder: Path) -> dict[str, dict[str, str | None]]:
     results: dict[str, dict[str, str | None]] = {attack.name: {"unconfined": None} for attack in ATTACKS}
     with targets.prepared(folder) as arguments:
         for name, unconfined in (("confined", False), ("unconfined", True)):
-            pool = SandboxPool(PoolSettings(folder / "scratch", unconfined=unconfined))
+            pool = SandboxPool(PoolSettings(folder / "scratch", unconfined=unconfined), EgressProxy(EgressSettings()))
             await pool.start()
             try:
                 for attack in ATTACKS:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tool_svc.adapters.egress.proxy import EgressProxy, EgressSettings
 from tool_svc.adapters.sandbox.pool import PoolSettings, SandboxPool
 from tool_svc.domain.execution import (
     Cancelled,
@@ -44,12 +45,13 @@ def root() -> Iterator[Path]:
 
 @pytest.fixture
 async def pool(root: Path) -> AsyncIterator[SandboxPool]:
-    running = SandboxPool(PoolSettings(root, warm_workers=2, max_running=4, max_waiting=4))
+    running = SandboxPool(PoolSettings(root, warm_workers=2, max_running=4, max_waiting=4), NO_EGRESS)
     await running.start()
     yield running
     await running.stop()
 
 
+NO_EGRESS = EgressProxy(EgressSettings())
 _LIMITS = ExecutionLimits(wall_time_s=10.0)
 
 
@@ -220,7 +222,7 @@ async def test_too_many_callers_are_told_to_come_back(pool: SandboxPool) -> None
 
 
 async def test_stop_cancels_and_leaves_nothing(root: Path) -> None:
-    pool = SandboxPool(PoolSettings(root))
+    pool = SandboxPool(PoolSettings(root), NO_EGRESS)
     await pool.start()
     server = pool.fork_server_pid
     task = asyncio.create_task(events_of(pool, call_of("import time\ndef f(): time.sleep(60)")))
@@ -316,9 +318,10 @@ def _runs(pid: str) -> bool:
 _DYING_SERVICE = """
 import asyncio, sys
 from pathlib import Path
+from tool_svc.adapters.egress.proxy import EgressProxy, EgressSettings
 from tool_svc.adapters.sandbox.pool import PoolSettings, SandboxPool
 async def main():
-    pool = SandboxPool(PoolSettings(Path(sys.argv[1])))
+    pool = SandboxPool(PoolSettings(Path(sys.argv[1])), EgressProxy(EgressSettings()))
     await pool.start()
     print(pool.fork_server_pid, flush=True)
     await asyncio.sleep(600)
@@ -335,7 +338,7 @@ async def test_a_killed_service_leaves_no_process_and_the_next_removes_its_folde
     service.stdout.close()
     await eventually(lambda: not _runs(str(server)))
     assert len(list(root.iterdir())) == 1
-    pool = SandboxPool(PoolSettings(root))
+    pool = SandboxPool(PoolSettings(root), NO_EGRESS)
     await pool.start()
     try:
         assert len(list(root.iterdir())) == 1

@@ -138,6 +138,7 @@ class ToolSettings(_message.Message):
     IDEMPOTENT_FIELD_NUMBER: _builtins.int
     NETWORK_FIELD_NUMBER: _builtins.int
     SECRETS_FIELD_NUMBER: _builtins.int
+    REQUIREMENTS_FIELD_NUMBER: _builtins.int
     return_limit: _builtins.int
     """Most characters of the result that the model sees: 1 to 1,000,000, default 50,000."""
     timeout_ms: _builtins.int
@@ -156,6 +157,13 @@ class ToolSettings(_message.Message):
     def secrets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the organization's secrets that it gets as environment variables."""
 
+    @_builtins.property
+    def requirements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Python packages that it imports, as requirements (PEP 508) by name and version, optionally each with its hashes as pip writes
+        them; installed from wheels only, if the operator allows packages. Example: `humanize==4.9.0`,
+        `six==1.17.0 --hash=sha256:4721…`. FAILED_PRECONDITION PACKAGES_NOT_ALLOWED where it is not allowed.
+        """
+
     def __init__(
         self,
         *,
@@ -166,10 +174,11 @@ class ToolSettings(_message.Message):
         idempotent: _builtins.bool | None = ...,
         network: Global___NetworkPolicy | None = ...,
         secrets: _abc.Iterable[_builtins.str] | None = ...,
+        requirements: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_memory_mib", b"_memory_mib", "_requires_approval", b"_requires_approval", "_return_limit", b"_return_limit", "_timeout_ms", b"_timeout_ms", "idempotent", b"idempotent", "memory_mib", b"memory_mib", "network", b"network", "requires_approval", b"requires_approval", "return_limit", b"return_limit", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_memory_mib", b"_memory_mib", "_requires_approval", b"_requires_approval", "_return_limit", b"_return_limit", "_timeout_ms", b"_timeout_ms", "idempotent", b"idempotent", "memory_mib", b"memory_mib", "network", b"network", "requires_approval", b"requires_approval", "return_limit", b"return_limit", "secrets", b"secrets", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_memory_mib", b"_memory_mib", "_requires_approval", b"_requires_approval", "_return_limit", b"_return_limit", "_timeout_ms", b"_timeout_ms", "idempotent", b"idempotent", "memory_mib", b"memory_mib", "network", b"network", "requirements", b"requirements", "requires_approval", b"requires_approval", "return_limit", b"return_limit", "secrets", b"secrets", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__idempotent: _TypeAlias = _typing.Literal["idempotent"]  # noqa: Y015
     _WhichOneofArgType__idempotent: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent"]  # noqa: Y015
@@ -203,7 +212,10 @@ class NetworkPolicy(_message.Message):
     ALLOWED_HOSTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def allowed_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Host names, or `*.` and a host name; none means no network at all."""
+        """Host names, `*.` and a host name for all below it, or IP addresses (IPv6 in brackets), each with an optional `:port`; without
+        one, ports 80 and 443. None means no network at all. Private and local addresses are refused whatever is named here.
+        Example: `api.example.com`, `*.example.org:8443`.
+        """
 
     def __init__(
         self,
