@@ -9,7 +9,6 @@ import os
 import platform
 import resource
 import signal
-import ssl
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -104,7 +103,11 @@ class Policy:
 
 
 def _certificate_paths() -> list[str]:
-    """The certificates that `ssl` trusts by default."""
+    """The certificates that `ssl` trusts by default; none for an interpreter that was built without it."""
+    try:
+        import ssl
+    except ImportError:
+        return []
     paths = ssl.get_default_verify_paths()
     # Folders of certificates hold links to files that lie elsewhere.
     return [path for path in (paths.cafile, paths.capath, "/usr/share/ca-certificates") if path]
