@@ -53,9 +53,7 @@ TOOL: Mapping[str, tuple[Case, ...]] = {
         own(lambda their, own: secret.SetSecretRequest(name=their.word.upper(), value="changed")),
     ),
     "SecretService/ListSecrets": (own(lambda their, own: secret.ListSecretsRequest()),),
-    "SecretService/DeleteSecret": (
-        own(lambda their, own: secret.DeleteSecretRequest(name=their.word.upper())),
-    ),
+    "SecretService/DeleteSecret": (own(lambda their, own: secret.DeleteSecretRequest(name=their.word.upper())),),
     "ToolExecutionService/ExecuteTool": (
         hidden(lambda their, own: execution.ExecuteToolRequest(tool_id=their.tool)),
         hidden(lambda their, own: execution.ExecuteToolRequest(name=their.tool_name)),

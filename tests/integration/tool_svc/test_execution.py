@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,6 +141,26 @@ async def test_a_closed_stream_kills_the_tool(organization: Organization) -> Non
     async with asyncio.timeout(10):
         quick = await organization.member.create("def g():\n    return 1")
         assert (await organization.member.execute(quick)).value == 1
+
+
+async def test_a_cancelled_call_is_gone_within_a_tenth_of_a_second(organization: Organization) -> None:
+    source = "import os, time\ndef f():\n    print(os.getpid())\n    while True: pass"
+    tool = await organization.member.create(source)
+    delays: list[float] = []
+    for _ in range(9):
+        call = organization.member.begin(tool)
+        process = Path("/proc", (await call.read()).output.text.strip())
+        assert process.exists()
+        cancelled = time.monotonic()
+        call.cancel()
+        for _ in range(1000):
+            if not process.exists():
+                break
+            await asyncio.sleep(0.002)
+        delays.append(time.monotonic() - cancelled)
+    # The median, because other tests share the processors.
+    assert sorted(delays)[4] < 0.1
+    assert max(delays) < 1
 
 
 async def test_tools_run_side_by_side(organization: Organization) -> None:

@@ -9,6 +9,7 @@ from hearth_client.cli._conversation import conversation
 from hearth_client.cli._memory import memory
 from hearth_client.cli._model import model
 from hearth_client.cli._run import run
+from hearth_client.cli._secret import secret
 from hearth_client.cli._session import Failure, Session, debugging, examples
 from hearth_client.cli._tool import tool
 from hearth_client.errors import HearthError
@@ -76,7 +77,7 @@ def cli(ctx: click.Context, url: str, api_key: str) -> None:
     ctx.call_on_close(ctx.ensure_object(Session).close)
 
 
-for _command in (chat, agent, conversation, run, tool, memory, model, org, user, key, keys, token, whoami):
+for _command in (chat, agent, conversation, run, tool, secret, memory, model, org, user, key, keys, token, whoami):
     cli.add_command(_command)
 
 

@@ -5,6 +5,7 @@
 """
 
 import json
+import mimetypes
 import os
 import resource
 import runpy
@@ -40,6 +41,9 @@ def main(config: dict[str, Any]) -> None:
             ruleset.allow(fd, rights)
         ruleset.restrict_self()
     os.umask(0o022)
+    mimetypes.knownfiles.clear()
+    # Not what is installed in place of a wheel: pip would look for packages where this process may not read.
+    sys.path[:] = [path for path in sys.path if path.startswith((sys.prefix, sys.base_prefix))]
     sys.argv = ["pip", *config["arguments"]]
     runpy.run_module("pip", run_name="__main__", alter_sys=True)
 

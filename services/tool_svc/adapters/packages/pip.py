@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import json
+import logging
 import os
 import re
 import subprocess
@@ -19,14 +20,22 @@ from tool_svc.adapters.packages import requirements as rules
 from tool_svc.adapters.sandbox import scratch
 from tool_svc.interfaces.packages import PackagesUnavailable
 
+_LOG = logging.getLogger(__name__)
 _SERVICES_ROOT = Path(__file__).resolve().parents[3]
 _BOOT = "import sys; sys.path.insert(0, {root!r}); from tool_svc.adapters.packages import installer; import json; installer.main(json.loads(sys.argv[1]))"
 _WATCH_S = 0.2
 _MAX_MESSAGE = 1_500
 _URL = re.compile(r"\w+://\S+")
-_CONFIGURED = re.compile(r"^(?:global|install|:env:)\.([a-z-]+)=(.+)$")
+_CONFIGURED = re.compile(r"^(global|install|:env:)\.([a-z-]+)=(.+)$")
+_PRECEDENCE = ("global", "install", ":env:")
 # How the installer finds its way and its trust on this machine.
-_SYSTEM = ("/etc", "/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/share/ca-certificates", "/usr/local/lib")
+_SYSTEM = (
+    *("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib", "/etc/ld.so.cache", "/usr/share/ca-certificates"),
+    *(f"/etc/{name}" for name in "resolv.conf hosts host.conf gai.conf nsswitch.conf services ssl pki".split()),
+    *("/etc/ca-certificates", "/etc/localtime", "/usr/share/zoneinfo"),
+    # pip tells the index which system it runs on.
+    *(f"/etc/{name}" for name in "os-release debian_version lsb-release redhat-release alpine-release".split()),
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,8 @@ class Pip:
         if importlib.util.find_spec("pip") is None:
             raise ValueError("HEARTH_PACKAGES_ALLOWED needs pip in the environment of tool_svc")
         self._limits = limits
-        self._uid = uid
+        # Another user may have no way to the interpreter (a home of mode 0700); then it stays this one, without capabilities.
+        self._uid = uid if all(scratch.others_may_pass(Path(path)) for path in (sys.prefix, sys.base_prefix)) else 0
         self._confined = confined
         self._environment, self._configured_paths = _configuration()
 
@@ -65,12 +75,15 @@ class Pip:
                 *("--progress-bar", "off", "-r", str(work / "requirements.txt")),
                 *(["--require-hashes"] if rules.have_hashes(requirements) else []),
             ]
-            self._run(arguments, inside, work)
+            self.run(arguments, inside, work)
+            if scratch.used_more_than(inside / "site", self._limits.bytes):
+                raise self._too_large()
             installed = _installed(report)
             (inside / "site").rename(target)
             return installed
 
-    def _run(self, arguments: Sequence[str], inside: Path, work: Path) -> None:
+    def run(self, arguments: Sequence[str], inside: Path, work: Path) -> None:
+        """Be pip with these arguments, able to write `inside` only; the log is in `work`. Raises PackagesUnavailable."""
         config = {
             "target": str(inside),
             "arguments": arguments,
@@ -99,7 +112,9 @@ class Pip:
                 process.wait()
             if process.returncode != 0:
                 log.seek(0)
-                raise PackagesUnavailable(_explain(log.read(65_536).decode("utf-8", "replace")))
+                said = log.read(65_536).decode("utf-8", "replace")
+                _LOG.warning("packages for tools could not be installed", extra={"pip": said[-4_000:]})
+                raise PackagesUnavailable(_explain(said))
 
     def _watch(self, process: "subprocess.Popen[bytes]", inside: Path) -> None:
         """Wait for the end. Raises PackagesUnavailable when it takes too long or too much."""
@@ -114,7 +129,10 @@ class Pip:
                 raise PackagesUnavailable(f"The installation took longer than {self._limits.time_s:g} s.")
             # Twice: pip unpacks into a folder of its own, then moves.
             if scratch.used_more_than(inside, 2 * self._limits.bytes):
-                raise PackagesUnavailable(f"The packages take more than {self._limits.bytes} bytes.")
+                raise self._too_large()
+
+    def _too_large(self) -> PackagesUnavailable:
+        return PackagesUnavailable(f"The packages take more than {self._limits.bytes} bytes, or are too many files.")
 
     def _readable(self) -> list[str]:
         own = [sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")]
@@ -126,10 +144,9 @@ def _configuration() -> tuple[dict[str, str], list[str]]:
     listed = subprocess.run(
         [sys.executable, "-I", "-m", "pip", "config", "list"], capture_output=True, text=True, timeout=60, check=False
     ).stdout
-    environment: dict[str, str] = {}
-    for line in listed.splitlines():
-        if found := _CONFIGURED.match(line):
-            environment["PIP_" + found[1].upper().replace("-", "_")] = str(ast.literal_eval(found[2]))
+    found = [entry.groups() for line in listed.splitlines() if (entry := _CONFIGURED.match(line))]
+    found.sort(key=lambda entry: _PRECEDENCE.index(entry[0]))
+    environment = {"PIP_" + name.upper().replace("-", "_"): str(ast.literal_eval(value)) for _, name, value in found}
     paths: list[str] = []
     for word in " ".join(environment.values()).split():
         path = unquote(urlsplit(word).path) if word.startswith("file:") else word
@@ -150,6 +167,7 @@ def _installed(report: Path) -> list[str]:
 
 def _explain(log: str) -> str:
     """Pip's own errors, without the addresses of the operator's indexes."""
-    lines = [line for line in log.splitlines() if line.startswith("ERROR:")] or log.splitlines()[-3:]
+    lines = [line for line in log.splitlines() if line.startswith("ERROR: ") and line != "ERROR: Exception:"]
+    lines = lines or log.splitlines()[-1:]
     text = _URL.sub("[address]", "\n".join(lines))[:_MAX_MESSAGE]
     return f"The packages could not be installed. {text}"

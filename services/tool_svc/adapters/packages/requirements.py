@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-import platform
 import re
 import sys
+import sysconfig
 from collections.abc import Sequence
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -41,5 +41,5 @@ def have_hashes(requirements: Sequence[str]) -> bool:
 
 def key_of(requirements: Sequence[str]) -> str:
     """The name of the environment of a set: the same set, the same Python, the same machine, the same name."""
-    content = [sorted(set(requirements)), sys.version_info[:2], platform.machine(), platform.libc_ver()[0]]
+    content = [sorted(set(requirements)), sys.version_info[:2], sysconfig.get_platform()]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
