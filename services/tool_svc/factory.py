@@ -13,6 +13,7 @@ from hearth.tool.v1.tool_execution_service_pb2_grpc import add_ToolExecutionServ
 from hearth.tool.v1.tool_service_pb2_grpc import add_ToolServiceServicer_to_server
 from tool_svc.adapters.egress.proxy import EgressProxy
 from tool_svc.adapters.sandbox.pool import SandboxPool
+from tool_svc.adapters.stored_secrets import StoredSecrets
 from tool_svc.adapters.vault import EnvelopeVault, MasterKeyWrapper
 from tool_svc.managers.execution_manager import ExecutionManager
 from tool_svc.managers.secret_manager import SecretManager
@@ -47,7 +48,9 @@ async def build(settings: ToolServiceSettings) -> Assembly:
     tools = ToolServicer(ToolManager(work, packages), pages)
     secrets = SecretServicer(SecretManager(work, vault), pages)
     reader = PostgresCallReader(database)
-    executions = ToolExecutionServicer(ExecutionManager(reader, vault, packages, sandbox, settings.ceiling()))
+    values = StoredSecrets(reader, vault)
+    calls = ExecutionManager(reader, values, packages, sandbox, settings.turns(), settings.ceiling())
+    executions = ToolExecutionServicer(calls)
     return Assembly(
         servicers=[
             (add_ToolServiceServicer_to_server, tools, "hearth.tool.v1.ToolService"),

@@ -15,6 +15,7 @@ from tool_svc.adapters.packages.store import NoPackages, PackageFolders
 from tool_svc.adapters.sandbox.pool import PoolSettings
 from tool_svc.domain.egress import HostRule
 from tool_svc.domain.execution import MIB, ExecutionLimits
+from tool_svc.managers.turns import Turns
 
 
 class ToolServiceSettings(ServiceSettings):
@@ -27,6 +28,8 @@ class ToolServiceSettings(ServiceSettings):
     sandbox_warm_workers: int = Field(default=3, ge=1, le=64)
     sandbox_max_running: int = Field(default=8, ge=1, le=256)
     sandbox_max_waiting: int = Field(default=64, ge=0, le=10_000)
+    # Of these, what one organization may have; the default leaves others a quarter. 0: as many as there are.
+    sandbox_organization_running: int = Field(default=6, ge=0)
     # Workers of a root service run as this user id and the following ones.
     sandbox_first_uid: int = Field(default=64_000, ge=1_000)
 
@@ -63,6 +66,10 @@ class ToolServiceSettings(ServiceSettings):
             unconfined=bool(self.sandbox_unconfined),
             packages_root=self.packages_dir if self.packages_allowed else None,
         )
+
+    def turns(self) -> Turns:
+        """An organization's share of the sandbox."""
+        return Turns(self.sandbox_organization_running or self.sandbox_max_running, self.sandbox_max_waiting)
 
     def egress(self) -> EgressSettings:
         """What tools may reach at most. Raises ValueError."""

@@ -1,5 +1,6 @@
 """How secrets are encrypted at rest."""
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -31,4 +32,12 @@ class Vault(Protocol):
 
     async def open(self, organization_id: UUID, secret: SealedSecret) -> str:
         """The value. Raises CannotOpen."""
+        ...
+
+
+class SecretReader(Protocol):
+    """Reads the values of an organization's secrets."""
+
+    async def read(self, organization_id: UUID, names: Sequence[str]) -> Mapping[str, str]:
+        """Name → value of those that exist and can be opened."""
         ...

@@ -31,8 +31,9 @@ from tool_svc.domain.tool import Tool
 from tool_svc.interfaces.packages import PackagesNotAllowed, PackageStore, PackagesUnavailable
 from tool_svc.interfaces.repositories import CallReader
 from tool_svc.interfaces.sandbox import Sandbox, SandboxBusy, SandboxUnavailable
-from tool_svc.interfaces.vault import CannotOpen, Vault
+from tool_svc.interfaces.vault import SecretReader
 from tool_svc.managers.tool_manager import packages_not_allowed, require, require_named
+from tool_svc.managers.turns import Turns
 
 _MAX_RESULT_DEPTH = 30
 
@@ -70,15 +71,22 @@ class ExecutionResult:
 
 
 class ExecutionManager:
-    """Business rules of calls. `ceiling` is what the operator allows any tool."""
+    """Business rules of calls. `ceiling` is what the operator allows any tool, `turns` an organization's share."""
 
     def __init__(
-        self, reader: CallReader, vault: Vault, packages: PackageStore, sandbox: Sandbox, ceiling: ExecutionLimits
+        self,
+        reader: CallReader,
+        secrets: SecretReader,
+        packages: PackageStore,
+        sandbox: Sandbox,
+        turns: Turns,
+        ceiling: ExecutionLimits,
     ) -> None:
         self._reader = reader
-        self._vault = vault
+        self._secrets = secrets
         self._packages = packages
         self._sandbox = sandbox
+        self._turns = turns
         self._ceiling = ceiling
 
     async def execute(self, caller: Identity, call: ToolCall) -> AsyncGenerator[OutputChunk | ExecutionResult]:
@@ -91,10 +99,13 @@ class ExecutionManager:
             raise invalid_field("request_id", "must not hold NUL")
         tool = await self._load(caller, call)
         await json_schema.check_arguments_aside(tool.content.parameters, call.arguments)
-        secrets = await self._open(caller, tool.content.settings.secrets)
+        secrets = await self._read(caller, tool.content.settings.secrets)
         started = time.monotonic()
         try:
-            async with self._packages.environment(tool.content.settings.requirements) as packages:
+            async with (
+                self._turns.turn(caller.organization_id),
+                self._packages.environment(tool.content.settings.requirements) as packages,
+            ):
                 sandbox_call = self._sandbox_call(tool, call, secrets, packages)
                 async with contextlib.aclosing(self._events(sandbox_call, Mask(secrets))) as events:
                     truncated = False
@@ -142,28 +153,18 @@ class ExecutionManager:
             packages=packages,
         )
 
-    async def _open(self, caller: Identity, names: Sequence[str]) -> Mapping[str, str]:
+    async def _read(self, caller: Identity, names: Sequence[str]) -> Mapping[str, str]:
         """The values of secrets by name. Raises FailedPrecondition SECRET_MISSING."""
-        if not names:
-            return {}
-        sealed = {secret.name: secret for secret in await self._reader.secrets(caller.organization_id, names)}
-        opened: dict[str, str] = {}
+        found = await self._secrets.read(caller.organization_id, names) if names else {}
         for name in names:
-            if name not in sealed:
-                raise _secret_missing(name, "is not set")
-            try:
-                opened[name] = await self._vault.open(caller.organization_id, sealed[name])
-            except CannotOpen:
-                raise _secret_missing(name, "cannot be opened with this server's keys; set it again") from None
-        return opened
+            if name not in found:
+                message = f"the secret {name} is not set, or was set under a key that this server does not have"
+                raise FailedPrecondition(message, reason="SECRET_MISSING", metadata={"name": name})
+        return found
 
     async def _load(self, caller: Identity, call: ToolCall) -> Tool:
         tool = await self._reader.tool(caller.organization_id, call.tool, call.version)
         return require_named(tool, call.tool) if isinstance(call.tool, str) else require(tool, call.tool)
-
-
-def _secret_missing(name: str, problem: str) -> FailedPrecondition:
-    return FailedPrecondition(f"the secret {name} {problem}", reason="SECRET_MISSING", metadata={"name": name})
 
 
 def _result(tool: Tool, outcome: Outcome, started: float, truncated: bool) -> ExecutionResult:

@@ -7,10 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from chassis import ids
-from chassis.errors import FailedPrecondition, InvalidArgument, NotFound, etag_mismatch, not_found
+from chassis.errors import FailedPrecondition, InvalidArgument, NotFound, etag_mismatch, invalid_field, not_found
 from chassis.identity import Identity
 from chassis.once import Once
 from tool_svc.domain import json_schema
+from tool_svc.domain.egress import HostRule
 from tool_svc.domain.schema import DerivedTool, Entry, derive, find_entry
 from tool_svc.domain.tool import (
     Tool,
@@ -113,6 +114,11 @@ class ToolManager:
 
     def _check_settings(self, settings: ToolSettings) -> None:
         """What a tool asks for that this server may not give. Raises FailedPrecondition, InvalidArgument."""
+        for place, host in enumerate(settings.allowed_hosts):
+            try:
+                HostRule.parse(host)
+            except ValueError as error:
+                raise invalid_field(f"tool.settings.network.allowed_hosts[{place}]", str(error)) from None
         try:
             self._packages.check(settings.requirements)
         except PackagesNotAllowed:

@@ -325,6 +325,8 @@ async def test_what_is_not_built_yet_says_so(organization: Organization) -> None
         "example.com:0",
         "a..b",
         "[x]",
+        "example.com:65536",
+        "[:::]",
     ],
 )
 async def test_what_is_no_host_is_refused(host: str, organization: Organization) -> None:

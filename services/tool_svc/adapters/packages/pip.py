@@ -31,10 +31,13 @@ _PRECEDENCE = ("global", "install", ":env:")
 # How the installer finds its way and its trust on this machine.
 _SYSTEM = (
     *("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib", "/etc/ld.so.cache", "/usr/share/ca-certificates"),
-    *(f"/etc/{name}" for name in "resolv.conf hosts host.conf gai.conf nsswitch.conf services ssl pki".split()),
+    *(
+        f"/etc/{name}"
+        for name in ["resolv.conf", "hosts", "host.conf", "gai.conf", "nsswitch.conf", "services", "ssl", "pki"]
+    ),
     *("/etc/ca-certificates", "/etc/localtime", "/usr/share/zoneinfo"),
     # pip tells the index which system it runs on.
-    *(f"/etc/{name}" for name in "os-release debian_version lsb-release redhat-release alpine-release".split()),
+    *(f"/etc/{name}" for name in ["os-release", "debian_version", "lsb-release", "redhat-release", "alpine-release"]),
 )
 
 
