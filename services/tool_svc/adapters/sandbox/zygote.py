@@ -67,6 +67,7 @@ def main(control_fd: int, landlock_abi: int, first_uid: int, scratch_root: str, 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # The service decides when: it closes the control socket.
     library_fds = _preload()
+    worker.prepare()
     uid = first_uid if first_uid and confinement.may_change_user() else None
     policy = confinement.Policy(landlock_abi, scratch_root, packages_root) if landlock_abi else None
     state = _State(control, policy, uid, _FIRST_LIBRARY_FD + library_fds)
