@@ -42,7 +42,7 @@ class WebServer:
                 with contextlib.suppress(ConnectionError):
                     self.wfile.write(body)
 
-            def log_message(self, *args: Any) -> None:
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
                 pass
 
         self.asked = asked

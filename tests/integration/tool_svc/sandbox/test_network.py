@@ -10,7 +10,7 @@ import socket
 import sysconfig
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def inner() -> Iterator[WebServer]:
 
 
 @contextlib.asynccontextmanager
-async def pool_of(root: Path, resolver: Any, **settings: Any) -> AsyncIterator[SandboxPool]:
+async def pool_of(root: Path, resolver: Any, **settings: Any) -> AsyncGenerator[SandboxPool]:
     proxy = EgressProxy(EgressSettings(exempt=EXEMPT, **settings), resolver)
     pool = SandboxPool(PoolSettings(root, warm_workers=1, packages_root=SITE_PACKAGES), proxy)
     await pool.start()
