@@ -73,7 +73,11 @@ class Mask:
                     masked = self.value(value)
                 except (ValueError, RecursionError):
                     return outcome
-                return outcome if masked == value else Succeeded(json.dumps(masked, ensure_ascii=False))
+                return (
+                    outcome
+                    if masked == value
+                    else Succeeded(json.dumps(masked, ensure_ascii=False, separators=(",", ":")))
+                )
             case Failed(error_type=kind, message=message, traceback=traceback):
                 return Failed(self.text(kind), self.text(message), self.text(traceback))
             case LimitExceeded(message=message):

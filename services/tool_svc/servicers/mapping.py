@@ -19,7 +19,7 @@ _STREAMS = {
     OutputStream.STDOUT: execution_pb.OUTPUT_STREAM_STDOUT,
     OutputStream.STDERR: execution_pb.OUTPUT_STREAM_STDERR,
 }
-_OPTIONAL_SETTINGS = ("return_limit", "timeout_ms", "memory_mib", "requires_approval", "idempotent")
+_OPTIONAL_SETTINGS = ("return_limit", "timeout_ms", "memory_mib", "output_kib", "requires_approval", "idempotent")
 
 
 def tool_to_proto(tool: Tool) -> tool_pb2.Tool:

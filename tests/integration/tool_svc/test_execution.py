@@ -120,6 +120,9 @@ async def test_output_is_bounded_and_says_so(organization: Organization) -> None
     assert executed.value == 1
     assert len(executed.output) < 70_000
     assert "output truncated" in executed.output
+    less = tool_pb2.ToolSettings(output_kib=1)
+    tool = await organization.member.create("def g():\n    print('x' * 10_000)", settings=less)
+    assert "output truncated after 1024 bytes" in (await organization.member.execute(tool)).output
 
 
 async def test_output_comes_while_the_tool_runs(organization: Organization) -> None:

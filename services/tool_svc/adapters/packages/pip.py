@@ -24,6 +24,8 @@ _LOG = logging.getLogger(__name__)
 _SERVICES_ROOT = Path(__file__).resolve().parents[3]
 _BOOT = "import sys; sys.path.insert(0, {root!r}); from tool_svc.adapters.packages import installer; import json; installer.main(json.loads(sys.argv[1]))"
 _WATCH_S = 0.2
+# Folders of installations that are not done begin so.
+UNFINISHED = ".installing-"
 _MAX_MESSAGE = 1_500
 _URL = re.compile(r"\w+://\S+")
 _CONFIGURED = re.compile(r"^(global|install|:env:)\.([a-z-]+)=(.+)$")
@@ -64,7 +66,7 @@ class Pip:
 
     def install(self, requirements: Sequence[str], target: Path) -> list[str]:
         """Fill an empty folder. Returns what was installed, as requirements with hashes. Raises PackagesUnavailable."""
-        with tempfile.TemporaryDirectory(prefix=".installing-", dir=target.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=target.parent) as folder:
             work = Path(folder)
             work.chmod(0o711)
             inside = work / "inside"

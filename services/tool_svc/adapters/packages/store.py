@@ -18,13 +18,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from tool_svc.adapters.packages import requirements as rules
-from tool_svc.adapters.packages.pip import Pip
+from tool_svc.adapters.packages.pip import UNFINISHED, Pip
 from tool_svc.adapters.sandbox import scratch
 from tool_svc.interfaces.packages import PackagesNotAllowed, PackagesUnavailable
 
 _LOG = logging.getLogger(__name__)
 _AT_ONCE = 2
 _FAILURE_AGE_S = 60.0
+_UNFINISHED_AGE_S = 3600.0
 _ENVIRONMENT = "env-"
 _LOCK = ".lock"
 _RECORD = ".json"
@@ -58,6 +59,9 @@ class PackageFolders:
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="packages")
         self._turns: dict[str, asyncio.Lock] = {}
         self._failures: dict[str, tuple[float, str]] = {}
+        for unfinished in root.glob(f"{UNFINISHED}*"):
+            if time.time() - unfinished.stat().st_mtime > _UNFINISHED_AGE_S:
+                scratch.remove(unfinished)  # Of a process that was killed; others may be at work here.
 
     def check(self, requirements: Sequence[str]) -> None:
         rules.check(requirements)

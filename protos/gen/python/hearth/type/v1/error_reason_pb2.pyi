@@ -75,11 +75,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_EMBEDDER_MISMATCH: _ErrorReason.ValueType  # 69
     """FAILED_PRECONDITION. The stored vectors were made by another embedder."""
     ERROR_REASON_SECRET_MISSING: _ErrorReason.ValueType  # 75
-    """The tool names a secret that the organization does not have, or that cannot be opened with the keys of this server.
+    """FAILED_PRECONDITION. The tool names a secret that the organization does not have, or that cannot be opened with the keys of this server.
     Example: a call of a tool with `secrets: ["TOKEN"]` before SetSecret TOKEN.
     """
     ERROR_REASON_PACKAGES_NOT_ALLOWED: _ErrorReason.ValueType  # 76
-    """The tool needs Python packages, and the operator does not allow any.
+    """FAILED_PRECONDITION. The tool needs Python packages, and the operator does not allow any.
     Example: a tool with `requirements` where HEARTH_PACKAGES_ALLOWED is not set.
     """
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 80
@@ -175,11 +175,11 @@ ERROR_REASON_RESOURCE_IN_USE: ErrorReason.ValueType  # 68
 ERROR_REASON_EMBEDDER_MISMATCH: ErrorReason.ValueType  # 69
 """FAILED_PRECONDITION. The stored vectors were made by another embedder."""
 ERROR_REASON_SECRET_MISSING: ErrorReason.ValueType  # 75
-"""The tool names a secret that the organization does not have, or that cannot be opened with the keys of this server.
+"""FAILED_PRECONDITION. The tool names a secret that the organization does not have, or that cannot be opened with the keys of this server.
 Example: a call of a tool with `secrets: ["TOKEN"]` before SetSecret TOKEN.
 """
 ERROR_REASON_PACKAGES_NOT_ALLOWED: ErrorReason.ValueType  # 76
-"""The tool needs Python packages, and the operator does not allow any.
+"""FAILED_PRECONDITION. The tool needs Python packages, and the operator does not allow any.
 Example: a tool with `requirements` where HEARTH_PACKAGES_ALLOWED is not set.
 """
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 80
