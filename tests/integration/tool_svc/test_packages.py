@@ -159,6 +159,13 @@ async def test_what_was_resolved_once_stays_so(folder: Path, index: Path) -> Non
         await installed(store, "hearth_sample")
 
 
+async def test_a_folder_that_others_can_write_is_refused(folder: Path) -> None:
+    store_of(folder)
+    (folder / "environments").chmod(0o777)
+    with pytest.raises(ValueError, match="others can put packages"):
+        store_of(folder)
+
+
 async def test_nothing_is_built(folder: Path, index: Path) -> None:
     source_distribution(index, "hearth_source", "1.0", f"open({str(folder / 'ran')!r}, 'w')\n")
     with pytest.raises(PackagesUnavailable, match="hearth"):

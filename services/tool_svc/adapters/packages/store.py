@@ -51,6 +51,8 @@ class PackageFolders:
 
     def __init__(self, root: Path, pip: Pip, max_bytes: int) -> None:
         root.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if root.is_symlink() or root.stat().st_uid != os.geteuid() or root.stat().st_mode & 0o022:
+            raise ValueError(f"HEARTH_PACKAGES_DIR: others can put packages into {root}")
         if os.geteuid() == 0 and not scratch.others_may_pass(root):
             raise ValueError(f"HEARTH_PACKAGES_DIR: tools run as other users, who cannot pass {root}")
         self._root = root
