@@ -83,7 +83,9 @@ def _exactly(stream: _socket.socket, count: int) -> bytes:
 
 
 def _error(answer: dict[str, Any]) -> OSError:
-    return OSError(answer["errno"], answer["error"])
+    """Resolvers have numbers of their own, below zero."""
+    kind = socket.gaierror if answer["errno"] < 0 else OSError
+    return kind(answer["errno"], answer["error"])
 
 
 class _Sockets:

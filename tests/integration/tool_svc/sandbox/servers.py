@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import ipaddress
+import socket
 import ssl
 import threading
 from collections.abc import Generator, Iterator, Sequence
@@ -82,7 +83,7 @@ class Names:
 
     async def __call__(self, name: str) -> Sequence[Address]:
         if name not in self._answers:
-            raise OSError(2, "no such name")
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         self._last[name] = next(self._answers[name], self._last.get(name, ()))
         return [ipaddress.ip_address(text) for text in self._last[name]]
 
