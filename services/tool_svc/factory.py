@@ -1,5 +1,7 @@
 """Puts tool_svc together. The only file that knows every class."""
 
+import asyncio
+
 from chassis.audit.stream import AuditStream
 from chassis.audit.trail import AuditTrail
 from chassis.channels import open_channel
@@ -14,11 +16,18 @@ from hearth.tool.v1.mcp_server_service_pb2_grpc import add_McpServerServiceServi
 from hearth.tool.v1.secret_service_pb2_grpc import add_SecretServiceServicer_to_server
 from hearth.tool.v1.tool_execution_service_pb2_grpc import add_ToolExecutionServiceServicer_to_server
 from hearth.tool.v1.tool_service_pb2_grpc import add_ToolServiceServicer_to_server
+from tool_svc.adapters.egress.proxy import EgressProxy
 from tool_svc.adapters.sandbox.pool import SandboxPool
+from tool_svc.adapters.stored_secrets import StoredSecrets
+from tool_svc.adapters.vault import EnvelopeVault, MasterKeyWrapper
+from tool_svc.managers.call_quota import CallQuota
 from tool_svc.managers.execution_manager import ExecutionManager
+from tool_svc.managers.secret_manager import SecretManager
 from tool_svc.managers.tool_manager import ToolManager
+from tool_svc.repositories.call_reader import PostgresCallReader
 from tool_svc.repositories.unit_of_work import PostgresUnitOfWork
-from tool_svc.servicers.future_servicers import McpServerServicer, SecretServicer
+from tool_svc.servicers.future_servicers import McpServerServicer
+from tool_svc.servicers.secret_servicer import SecretServicer
 from tool_svc.servicers.tool_execution_servicer import ToolExecutionServicer
 from tool_svc.servicers.tool_servicer import ToolServicer
 from tool_svc.servicers.usage_servicer import UsageServicer
@@ -33,7 +42,9 @@ async def build(settings: ToolServiceSettings) -> Assembly:
     pages = PageTokens(settings.derived_key("page-tokens"))
     users = open_channel(settings.user_svc_address)
     trusted = trust(users, settings)
-    sandbox = SandboxPool(settings.pool())
+    vault = EnvelopeVault(MasterKeyWrapper(settings.secret_keys()))
+    packages = await asyncio.to_thread(settings.packages)
+    sandbox = SandboxPool(settings.pool(), EgressProxy(settings.egress()))
     await sandbox.start()
     database = Database(
         settings.database_url.get_secret_value(),
@@ -42,22 +53,26 @@ async def build(settings: ToolServiceSettings) -> Assembly:
     )
     nats = NatsConnection(settings.nats_url.get_secret_value(), "tool_svc")
     work = PostgresUnitOfWork(database)
-    tools = ToolServicer(ToolManager(work), pages)
-    executing = ExecutionManager(work, sandbox, settings.ceiling(), trusted.limits)
-    executions = ToolExecutionServicer(executing)
+    tools = ToolServicer(ToolManager(work, packages), pages)
+    secrets = SecretServicer(SecretManager(work, vault), pages)
+    reader = PostgresCallReader(database)
+    values = StoredSecrets(reader, vault)
+    quota = CallQuota(work, trusted.limits)
+    calls = ExecutionManager(reader, quota, values, packages, sandbox, settings.turns(), settings.ceiling())
+    executions = ToolExecutionServicer(calls)
     await nats.open()
     return Assembly(
         servicers=[
             (add_ToolServiceServicer_to_server, tools, "hearth.tool.v1.ToolService"),
             (add_ToolExecutionServiceServicer_to_server, executions, "hearth.tool.v1.ToolExecutionService"),
             (add_McpServerServiceServicer_to_server, McpServerServicer(), "hearth.tool.v1.McpServerService"),
-            (add_SecretServiceServicer_to_server, SecretServicer(), "hearth.tool.v1.SecretService"),
-            (add_UsageServiceServicer_to_server, UsageServicer(executing), "hearth.tool.internal.v1.UsageService"),
+            (add_SecretServiceServicer_to_server, secrets, "hearth.tool.v1.SecretService"),
+            (add_UsageServiceServicer_to_server, UsageServicer(quota), "hearth.tool.internal.v1.UsageService"),
         ],
         verifier=trusted.verifier,
         audit=AuditTrail(database, AuditStream(nats, "tool_svc")),
         background=[trusted.revocations, trusted.limits, Purger(trusted.purges, database)],
         # Not background work: the sandbox ends after the calls that still run in it.
-        closers=[database.close, nats.close, users.close, sandbox.stop],
+        closers=[database.close, nats.close, users.close, packages.close, sandbox.stop],
         limits=trusted.limits,
     )

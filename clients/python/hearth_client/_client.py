@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hearth_client._faces.memory import Memory
     from hearth_client._faces.models import Models
     from hearth_client._faces.runs import Runs
+    from hearth_client._faces.secrets import Secrets
     from hearth_client._faces.tools import Tools
 
 
@@ -94,6 +95,13 @@ class AsyncHearth:
         from hearth_client._faces.runs import Runs
 
         return Runs(self._connection)
+
+    @functools.cached_property
+    def secrets(self) -> Secrets:
+        """Secrets of tools."""
+        from hearth_client._faces.secrets import Secrets
+
+        return Secrets(self._connection)
 
     @functools.cached_property
     def tools(self) -> Tools:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hearth_client._faces.memory import BlockingMemory
     from hearth_client._faces.models import BlockingModels
     from hearth_client._faces.runs import BlockingRuns
+    from hearth_client._faces.secrets import BlockingSecrets
     from hearth_client._faces.tools import BlockingTools
 
 
@@ -90,6 +91,13 @@ class Hearth:
         from hearth_client._faces.runs import BlockingRuns
 
         return BlockingRuns(self._client.runs, self._thread)
+
+    @functools.cached_property
+    def secrets(self) -> BlockingSecrets:
+        """Secrets of tools."""
+        from hearth_client._faces.secrets import BlockingSecrets
+
+        return BlockingSecrets(self._client.secrets, self._thread)
 
     @functools.cached_property
     def tools(self) -> BlockingTools:

@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 MIB = 1024 * 1024
@@ -25,14 +26,18 @@ class ExecutionLimits:
 
 @dataclass(frozen=True, slots=True)
 class SandboxCall:
-    """A function of some source, to be called once with JSON arguments by name."""
+    """A function of some source, to be called once with JSON arguments by name. `environment` may hold secrets."""
 
     call_id: str
     source: str
     entry_point: str
     arguments: Mapping[str, Any]
     limits: ExecutionLimits = field(default_factory=ExecutionLimits)
-    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    environment: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    # What it may reach (see `egress`); none: no network.
+    allowed_hosts: tuple[str, ...] = ()
+    # A folder of installed packages that it may import.
+    packages: Path | None = None
 
 
 class OutputStream(enum.Enum):

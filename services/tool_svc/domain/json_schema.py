@@ -4,6 +4,7 @@ A schema never makes this process fetch anything, run a regular expression of a 
 eyes; such an expression can take for ever), or work without end: keywords evaluated are counted.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -20,12 +21,14 @@ from chassis.errors import FieldViolation, InvalidArgument
 
 MAX_SCHEMA_BYTES = 64 * 1024
 _MAX_STEPS = 50_000
+_STEPS_AT_ONCE = 200
+_TOO_COMPLEX = "the tool's schema is too complex to check these arguments against"
 _MAX_VIOLATIONS = 10
 _MAX_MESSAGE = 300
 _PROPERTY_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _NOT_EVALUATED = {"pattern", "patternProperties", "$dynamicRef", "uniqueItems"}
 
-_steps: ContextVar[int] = ContextVar("steps", default=0)
+_steps_left: ContextVar[int] = ContextVar("steps_left", default=0)
 
 
 class _TooMuchWork(Exception):
@@ -54,7 +57,22 @@ def check_parameters(schema: Mapping[str, Any]) -> None:
 
 def check_arguments(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
     """Whether arguments fit a schema. Raises InvalidArgument TOOL_ARGUMENTS_INVALID with a violation for each place."""
-    _steps.set(0)
+    try:
+        _check_arguments(schema, arguments, _MAX_STEPS)
+    except _TooMuchWork:
+        raise _arguments_invalid([FieldViolation("arguments", _TOO_COMPLEX)]) from None
+
+
+async def check_arguments_aside(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+    """As `check_arguments`; what takes more than a moment is done in a thread, so that nobody else waits for it."""
+    try:
+        _check_arguments(schema, arguments, _STEPS_AT_ONCE)
+    except _TooMuchWork:
+        await asyncio.to_thread(check_arguments, schema, arguments)
+
+
+def _check_arguments(schema: Mapping[str, Any], arguments: Mapping[str, Any], max_steps: int) -> None:
+    _steps_left.set(max_steps)
     validator = _Validator(schema, registry=referencing.Registry())
     violations: list[FieldViolation] = []
     try:
@@ -63,17 +81,21 @@ def check_arguments(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> 
             violations.append(FieldViolation(path, _short(error.message)))
             if len(violations) >= _MAX_VIOLATIONS:
                 break
-    except (_TooMuchWork, RecursionError):
-        violations = [FieldViolation("arguments", "the tool's schema is too complex to check these arguments against")]
+    except RecursionError:
+        violations = [FieldViolation("arguments", _TOO_COMPLEX)]
     except referencing.exceptions.Unresolvable:
         violations = [FieldViolation("arguments", "the tool's schema refers to something that it does not hold")]
     if violations:
-        first = violations[0]
-        raise InvalidArgument(
-            f"{first.field}: {first.description}",
-            reason="TOOL_ARGUMENTS_INVALID",
-            field_violations=violations,
-        )
+        raise _arguments_invalid(violations)
+
+
+def _arguments_invalid(violations: list[FieldViolation]) -> InvalidArgument:
+    first = violations[0]
+    return InvalidArgument(
+        f"{first.field}: {first.description}",
+        reason="TOOL_ARGUMENTS_INVALID",
+        field_violations=violations,
+    )
 
 
 # A keyword's check: validator, the keyword's value, what is checked, the whole schema.
@@ -82,10 +104,10 @@ _Keyword = Callable[[Any, Any, Any, Any], Any]
 
 def _counted(keyword: _Keyword, cost: int) -> _Keyword:
     def evaluate(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
-        steps = _steps.get() + cost
-        if steps > _MAX_STEPS:
+        left = _steps_left.get() - cost
+        if left < 0:
             raise _TooMuchWork
-        _steps.set(steps)
+        _steps_left.set(left)
         return keyword(validator, value, instance, schema)
 
     return evaluate

@@ -13,6 +13,7 @@ from tool_svc.domain.execution import MIB, ExecutionLimits
 DEFAULT_RETURN_LIMIT = 50_000
 DEFAULT_TIMEOUT_MS = 30_000
 DEFAULT_MEMORY_MIB = 256
+DEFAULT_OUTPUT_KIB = 64
 
 
 class ToolKind(IntEnum):
@@ -33,6 +34,8 @@ class ToolSettings:
     idempotent: bool | None = None
     allowed_hosts: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
+    output_kib: int | None = None
 
     @property
     def result_characters(self) -> int:
@@ -46,7 +49,7 @@ class ToolSettings:
             wall_time_s=timeout_s,
             cpu_s=max(1, min(int(timeout_s) + 1, ceiling.cpu_s)),
             memory_bytes=min((self.memory_mib or DEFAULT_MEMORY_MIB) * MIB, ceiling.memory_bytes),
-            output_bytes=ceiling.output_bytes,
+            output_bytes=min((self.output_kib or DEFAULT_OUTPUT_KIB) * 1024, ceiling.output_bytes),
             result_bytes=ceiling.result_bytes,
             file_bytes=ceiling.file_bytes,
             scratch_bytes=ceiling.scratch_bytes,

@@ -1,10 +1,11 @@
 """Where tools live."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 from uuid import UUID
 
 from tool_svc.domain.quota import CallCount
+from tool_svc.domain.secret import SealedSecret, Secret
 from tool_svc.domain.tool import Tool, ToolContent, ToolFilter, ToolKind, ToolVersion
 
 
@@ -65,4 +66,32 @@ class CallCounter(Protocol):
 
     async def now(self) -> CallCount:
         """What is counted."""
+        ...
+
+
+class SecretRepository(Protocol):
+    """The secrets of the transaction's organization, sealed."""
+
+    async def put(self, secret_id: UUID, sealed: SealedSecret) -> Secret:
+        """The secret of this name with this value: made (then it has `secret_id`) or changed."""
+        ...
+
+    async def page(self, after_name: str | None, limit: int) -> Sequence[Secret]:
+        """Secrets by name."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Removes one, value and all."""
+        ...
+
+
+class CallReader(Protocol):
+    """What every call of a tool looks up, each in one round trip outside any transaction."""
+
+    async def tool(self, organization_id: UUID, which: UUID | str, version: int) -> Tool | None:
+        """One that is not deleted, by id or name, as it was at a version (0: as it is now). Raises NotFound for the version."""
+        ...
+
+    async def secrets(self, organization_id: UUID, names: Collection[str]) -> Sequence[SealedSecret]:
+        """Those of these names that there are."""
         ...

@@ -5,7 +5,7 @@ from typing import Protocol
 from uuid import UUID
 
 from chassis.once import RequestKey
-from tool_svc.interfaces.repositories import CallCounter, ToolRepository
+from tool_svc.interfaces.repositories import CallCounter, SecretRepository, ToolRepository
 
 
 class Answer(Protocol):
@@ -24,6 +24,9 @@ class Transaction(Protocol):
 
     @property
     def calls(self) -> CallCounter: ...
+
+    @property
+    def secrets(self) -> SecretRepository: ...
 
     def once(self, key: RequestKey | None) -> AbstractAsyncContextManager[Answer]:
         """A block that a repeated request does not enter: it is answered as before."""

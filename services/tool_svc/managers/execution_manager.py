@@ -1,19 +1,18 @@
 """Calls of tools: arguments checked, run in the sandbox, ended as a result whatever the tool does."""
 
-import asyncio
 import contextlib
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 from chassis import audit, ids
-from chassis.errors import ResourceExhausted, Unavailable, invalid_field, not_found
+from chassis.errors import FailedPrecondition, ResourceExhausted, Unavailable, invalid_field
 from chassis.identity import Identity
-from chassis.limits import Limits, quota_exceeded
 from tool_svc.domain import json_schema
 from tool_svc.domain.execution import (
     Cancelled,
@@ -24,13 +23,18 @@ from tool_svc.domain.execution import (
     Outcome,
     OutputChunk,
     SandboxCall,
+    SandboxEvent,
     Succeeded,
 )
-from tool_svc.domain.quota import TOOL_CALLS
+from tool_svc.domain.masking import Mask, MaskedOutput
 from tool_svc.domain.tool import Tool
+from tool_svc.interfaces.packages import PackagesNotAllowed, PackageStore, PackagesUnavailable
+from tool_svc.interfaces.repositories import CallReader
 from tool_svc.interfaces.sandbox import Sandbox, SandboxBusy, SandboxUnavailable
-from tool_svc.interfaces.unit_of_work import Transaction, UnitOfWork
-from tool_svc.managers.tool_manager import require, require_named
+from tool_svc.interfaces.vault import SecretReader
+from tool_svc.managers.call_quota import CallQuota
+from tool_svc.managers.tool_manager import packages_not_allowed, require, require_named
+from tool_svc.managers.turns import Turns
 
 _MAX_RESULT_DEPTH = 30
 
@@ -68,77 +72,105 @@ class ExecutionResult:
 
 
 class ExecutionManager:
-    """Business rules of calls. `ceiling` is what the operator allows any tool, `limits` what organizations may do."""
+    """Business rules of calls. `ceiling` is what the operator allows any tool, `turns` an organization's share."""
 
-    def __init__(self, unit_of_work: UnitOfWork, sandbox: Sandbox, ceiling: ExecutionLimits, limits: Limits) -> None:
-        self._work = unit_of_work
-        self._limits = limits
+    def __init__(
+        self,
+        reader: CallReader,
+        quota: CallQuota,
+        secrets: SecretReader,
+        packages: PackageStore,
+        sandbox: Sandbox,
+        turns: Turns,
+        ceiling: ExecutionLimits,
+    ) -> None:
+        self._reader = reader
+        self._quota = quota
+        self._secrets = secrets
+        self._packages = packages
         self._sandbox = sandbox
+        self._turns = turns
         self._ceiling = ceiling
 
     async def execute(self, caller: Identity, call: ToolCall) -> AsyncGenerator[OutputChunk | ExecutionResult]:
         """Output as it comes, then one result. Closing the generator ends the tool at once.
 
-        Raises NotFound, InvalidArgument TOOL_ARGUMENTS_INVALID, ResourceExhausted (QUOTA_EXCEEDED, RATE_LIMITED), Unavailable;
-        all before the tool runs. Every call of a tool that there is counts for the quota.
+        Raises NotFound, InvalidArgument TOOL_ARGUMENTS_INVALID, FailedPrecondition SECRET_MISSING or PACKAGES_NOT_ALLOWED,
+        ResourceExhausted (QUOTA_EXCEEDED, RATE_LIMITED), Unavailable; all before the tool runs. Every call of a tool that there is
+        counts for the quota.
         """
         if "\0" in call.request_id:
             raise invalid_field("request_id", "must not hold NUL")
         tool = await self._load(caller, call)
         audit.concerning(ids.encode("tool", tool.id))
-        await asyncio.to_thread(json_schema.check_arguments, tool.content.parameters, call.arguments)
-        sandbox_call = SandboxCall(
-            call_id=str(ids.new()),
-            source=tool.content.source_code,
-            entry_point=tool.content.entry_point,
-            arguments=call.arguments,
-            limits=tool.content.settings.limits(self._ceiling),
-            environment={"HEARTH_REQUEST_ID": call.request_id} if call.request_id else {},
-        )
+        await self._quota.take(caller)
+        await json_schema.check_arguments_aside(tool.content.parameters, call.arguments)
+        secrets = await self._read(caller, tool.content.settings.secrets)
         started = time.monotonic()
-        truncated = False
         try:
-            async with contextlib.aclosing(self._sandbox.execute(sandbox_call)) as events:
-                async for event in events:
-                    if isinstance(event, OutputChunk):
-                        truncated = truncated or event.truncated
-                        yield event
-                    else:
-                        yield _result(tool, event, started, truncated)
+            async with (
+                self._turns.turn(caller.organization_id),
+                self._packages.environment(tool.content.settings.requirements) as packages,
+            ):
+                sandbox_call = self._sandbox_call(tool, call, secrets, packages)
+                async with contextlib.aclosing(self._events(sandbox_call, Mask(secrets))) as events:
+                    truncated = False
+                    async for event in events:
+                        if isinstance(event, OutputChunk):
+                            truncated = truncated or event.truncated
+                            yield event
+                        else:
+                            yield _result(tool, event, started, truncated)
+        except PackagesNotAllowed:
+            raise packages_not_allowed() from None
+        except PackagesUnavailable as error:
+            yield _result(tool, Failed("PackagesUnavailable", str(error)), started, False)
         except SandboxBusy as busy:
             message = "as many tools run as this server allows"
             raise ResourceExhausted(message, reason="RATE_LIMITED", retry_after_s=busy.retry_after_s) from None
         except SandboxUnavailable as error:
             raise Unavailable("the sandbox does not answer", reason="DEPENDENCY_UNAVAILABLE") from error
 
-    async def calls_last_minute(self, caller: Identity) -> int:
-        """How many calls of the caller's organization count for its quota now."""
-        async with self._work.of(caller.organization_id) as work:
-            return (await work.calls.now()).last_minute
+    async def _events(self, call: SandboxCall, mask: Mask) -> AsyncGenerator[SandboxEvent]:
+        """What the sandbox says, with secrets masked."""
+        output = MaskedOutput(mask)
+        async with contextlib.aclosing(self._sandbox.execute(call)) as events:
+            async for event in events:
+                if isinstance(event, OutputChunk):
+                    for chunk in output.take(event):
+                        yield chunk
+                else:
+                    for chunk in output.rest():
+                        yield chunk
+                    yield mask.outcome(event)
+
+    def _sandbox_call(
+        self, tool: Tool, call: ToolCall, secrets: Mapping[str, str], packages: Path | None
+    ) -> SandboxCall:
+        request_id = {"HEARTH_REQUEST_ID": call.request_id} if call.request_id else {}
+        return SandboxCall(
+            call_id=str(ids.new()),
+            source=tool.content.source_code,
+            entry_point=tool.content.entry_point,
+            arguments=call.arguments,
+            limits=tool.content.settings.limits(self._ceiling),
+            environment={**secrets, **request_id},
+            allowed_hosts=tool.content.settings.allowed_hosts,
+            packages=packages,
+        )
+
+    async def _read(self, caller: Identity, names: Sequence[str]) -> Mapping[str, str]:
+        """The values of secrets by name. Raises FailedPrecondition SECRET_MISSING."""
+        found = await self._secrets.read(caller.organization_id, names) if names else {}
+        for name in names:
+            if name not in found:
+                message = f"the secret {name} is not set, or was set under a key that this server does not have"
+                raise FailedPrecondition(message, reason="SECRET_MISSING", metadata={"name": name})
+        return found
 
     async def _load(self, caller: Identity, call: ToolCall) -> Tool:
-        """The tool at its version, with the call counted."""
-        async with self._work.of(caller.organization_id) as work:
-            tool = await self._find(work, call)
-            limit = self._limits.of(caller.organization_id, TOOL_CALLS)
-            if not await work.calls.take(limit):
-                assert limit is not None
-                count = await work.calls.now()
-                raise quota_exceeded(TOOL_CALLS, limit, count.last_minute, retry_after_s=count.retry_after_s(limit))
-        return tool
-
-    @staticmethod
-    async def _find(work: Transaction, call: ToolCall) -> Tool:
-        if isinstance(call.tool, str):
-            tool = require_named(await work.tools.named(call.tool), call.tool)
-        else:
-            tool = require(await work.tools.get(call.tool), call.tool)
-        if call.version in (0, tool.version):
-            return tool
-        version = await work.tools.version(tool, call.version)
-        if version is None:
-            raise not_found("version", f"{call.version} of {ids.encode('tool', tool.id)}")
-        return version
+        tool = await self._reader.tool(caller.organization_id, call.tool, call.version)
+        return require_named(tool, call.tool) if isinstance(call.tool, str) else require(tool, call.tool)
 
 
 def _result(tool: Tool, outcome: Outcome, started: float, truncated: bool) -> ExecutionResult:

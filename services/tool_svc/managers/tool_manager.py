@@ -7,10 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from chassis import ids
-from chassis.errors import InvalidArgument, NotFound, etag_mismatch, not_found, not_implemented
+from chassis.errors import FailedPrecondition, InvalidArgument, NotFound, etag_mismatch, invalid_field, not_found
 from chassis.identity import Identity
 from chassis.once import Once
 from tool_svc.domain import json_schema
+from tool_svc.domain.egress import HostRule
 from tool_svc.domain.schema import DerivedTool, Entry, derive, find_entry
 from tool_svc.domain.tool import (
     Tool,
@@ -22,20 +23,23 @@ from tool_svc.domain.tool import (
     ToolSettings,
     ToolVersion,
 )
+from tool_svc.interfaces.packages import PackagesNotAllowed, PackageStore
 from tool_svc.interfaces.unit_of_work import UnitOfWork
 
 
 class ToolManager:
     """Business rules of tools."""
 
-    def __init__(self, unit_of_work: UnitOfWork) -> None:
+    def __init__(self, unit_of_work: UnitOfWork, packages: PackageStore) -> None:
         self._work = unit_of_work
+        self._packages = packages
 
     async def create(self, caller: Identity, draft: ToolDraft, once: Once[Tool]) -> Tool:
         """A new tool.
 
         Raises AlreadyExists NAME_TAKEN, InvalidArgument TOOL_SOURCE_INVALID or TOOL_SCHEMA_INVALID.
         """
+        self._check_settings(draft.settings)
         name, content = await _content_of(draft)
         async with self._work.of(caller.organization_id) as work, work.once(once.key) as answer:
             tool = await work.tools.add(ids.new(), name, ToolKind.PYTHON, content, author_of(caller))
@@ -44,6 +48,7 @@ class ToolManager:
 
     async def upsert(self, caller: Identity, draft: ToolDraft, once: Once[tuple[Tool, bool]]) -> tuple[Tool, bool]:
         """The tool of this name as the draft says, and whether this call made it. Raises as `create`, NAME_TAKEN aside."""
+        self._check_settings(draft.settings)
         name, content = await _content_of(draft)
         tool_id = ids.new()
         async with self._work.of(caller.organization_id) as work, work.once(once.key) as answer:
@@ -76,6 +81,8 @@ class ToolManager:
 
         Raises NotFound, Aborted ETAG_MISMATCH, InvalidArgument TOOL_SOURCE_INVALID or TOOL_SCHEMA_INVALID.
         """
+        if change.settings is not None:
+            self._check_settings(change.settings)
         async with self._work.of(caller.organization_id) as work:
             tool = require(await work.tools.get_for_update(tool_id), tool_id)
             if etag and etag != tool.etag:
@@ -105,6 +112,18 @@ class ToolManager:
         """What a source would give, without storing it. Raises InvalidArgument TOOL_SOURCE_INVALID."""
         return await asyncio.to_thread(derive, source_code)
 
+    def _check_settings(self, settings: ToolSettings) -> None:
+        """What a tool asks for that this server may not give. Raises FailedPrecondition, InvalidArgument."""
+        for place, host in enumerate(settings.allowed_hosts):
+            try:
+                HostRule.parse(host)
+            except ValueError as error:
+                raise invalid_field(f"tool.settings.network.allowed_hosts[{place}]", str(error)) from None
+        try:
+            self._packages.check(settings.requirements)
+        except PackagesNotAllowed:
+            raise packages_not_allowed() from None
+
 
 def author_of(caller: Identity) -> str:
     """Who makes a change: the person a service acts for, where there is one."""
@@ -131,7 +150,6 @@ def _no_such_name(name: str) -> NotFound:
 
 async def _content_of(draft: ToolDraft) -> tuple[str, ToolContent]:
     """Name and content of a draft, what it leaves open read from the source."""
-    _require_supported(draft.settings)
     entry_point, description, parameters = await asyncio.to_thread(_read, draft.source_code, draft.parameters)
     content = ToolContent(
         description=draft.description or description,
@@ -146,7 +164,6 @@ async def _content_of(draft: ToolDraft) -> tuple[str, ToolContent]:
 
 async def _changed(content: ToolContent, change: ToolChange) -> ToolContent:
     if change.settings is not None:
-        _require_supported(change.settings)
         content = replace(content, settings=change.settings)
     if change.tags is not None:
         content = replace(content, tags=change.tags)
@@ -185,9 +202,6 @@ def _require_known_names(entry: Entry, parameters: Mapping[str, Any]) -> None:
         )
 
 
-def _require_supported(settings: ToolSettings) -> None:
-    """A promise that the sandbox cannot keep yet is refused when it is asked for, not broken when a tool runs."""
-    if settings.allowed_hosts:
-        raise not_implemented("network access of tools (settings.network)")
-    if settings.secrets:
-        raise not_implemented("secrets of tools (settings.secrets)")
+def packages_not_allowed() -> FailedPrecondition:
+    """The answer to a tool that needs packages where there are none."""
+    return FailedPrecondition("this server installs no packages for tools", reason="PACKAGES_NOT_ALLOWED")

@@ -43,3 +43,16 @@ tool_versions = sa.Table(
     sa.Column("author", sa.Text),
     sa.Column("create_time", sa.DateTime(timezone=True)),
 )
+
+secrets = sa.Table(
+    "secrets",
+    _metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organization_id", sa.Uuid),
+    sa.Column("name", sa.Text),
+    sa.Column("key_id", sa.Text),
+    sa.Column("wrapped_key", sa.LargeBinary),
+    sa.Column("sealed", sa.LargeBinary),
+    sa.Column("create_time", sa.DateTime(timezone=True)),
+    sa.Column("update_time", sa.DateTime(timezone=True)),
+)

@@ -1,6 +1,6 @@
 """Tools in PostgreSQL."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
@@ -75,7 +75,7 @@ class PostgresTools:
             wanted = wanted.where(tools.c.name > after_name)
         rows = _within_bytes(wanted.order_by(tools.c.name).limit(limit), "name")
         query = sa.select(tools).join(rows, rows.c.id == tools.c.id).where(_fits(rows)).order_by(tools.c.name)
-        return [_tool(row) for row in (await self._session.execute(query)).mappings()]
+        return [tool_of(row) for row in (await self._session.execute(query)).mappings()]
 
     async def change(self, tool_id: UUID, content: ToolContent, author: str) -> Tool:
         statement = (
@@ -138,11 +138,11 @@ class PostgresTools:
                 **values,
             )
         )
-        return _tool(row)
+        return tool_of(row)
 
     async def _one(self, query: sa.Select[Any]) -> Tool | None:
         row = (await self._session.execute(query)).mappings().one_or_none()
-        return None if row is None else _tool(row)
+        return None if row is None else tool_of(row)
 
     def _existing(self) -> sa.Select[Any]:
         return sa.select(tools).where(tools.c.organization_id == self._organization_id, tools.c.delete_time.is_(None))
@@ -191,9 +191,9 @@ def _columns(content: ToolContent) -> dict[str, Any]:
     }
 
 
-def _content(row: sa.RowMapping) -> ToolContent:
+def _content(row: sa.RowMapping | Mapping[str, Any]) -> ToolContent:
     settings: dict[str, Any] = dict(row["settings"])
-    for name in ("allowed_hosts", "secrets"):
+    for name in ("allowed_hosts", "secrets", "requirements"):
         settings[name] = tuple(settings.get(name, ()))
     return ToolContent(
         description=row["description"],
@@ -205,7 +205,8 @@ def _content(row: sa.RowMapping) -> ToolContent:
     )
 
 
-def _tool(row: sa.RowMapping) -> Tool:
+def tool_of(row: sa.RowMapping | Mapping[str, Any]) -> Tool:
+    """The tool that a row of these columns says."""
     return Tool(
         id=row["id"],
         organization_id=row["organization_id"],

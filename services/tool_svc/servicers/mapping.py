@@ -19,7 +19,7 @@ _STREAMS = {
     OutputStream.STDOUT: execution_pb.OUTPUT_STREAM_STDOUT,
     OutputStream.STDERR: execution_pb.OUTPUT_STREAM_STDERR,
 }
-_OPTIONAL_SETTINGS = ("return_limit", "timeout_ms", "memory_mib", "requires_approval", "idempotent")
+_OPTIONAL_SETTINGS = ("return_limit", "timeout_ms", "memory_mib", "output_kib", "requires_approval", "idempotent")
 
 
 def tool_to_proto(tool: Tool) -> tool_pb2.Tool:
@@ -36,8 +36,8 @@ def tool_to_proto(tool: Tool) -> tool_pb2.Tool:
         tags=content.tags,
         settings=_settings_to_proto(content.settings),
         version=tool.version,
-        create_time=_timestamp(tool.create_time),
-        update_time=_timestamp(tool.update_time),
+        create_time=timestamp(tool.create_time),
+        update_time=timestamp(tool.update_time),
         etag=tool.etag,
     )
 
@@ -123,7 +123,7 @@ def result_to_proto(result: ExecutionResult) -> execution_pb.ExecuteToolResponse
 
 def _settings_to_proto(settings: ToolSettings) -> tool_pb2.ToolSettings:
     given = {name: getattr(settings, name) for name in _OPTIONAL_SETTINGS if getattr(settings, name) is not None}
-    message = tool_pb2.ToolSettings(**given, secrets=settings.secrets)
+    message = tool_pb2.ToolSettings(**given, secrets=settings.secrets, requirements=settings.requirements)
     if settings.allowed_hosts:
         message.network.allowed_hosts.extend(settings.allowed_hosts)
     return message
@@ -131,10 +131,16 @@ def _settings_to_proto(settings: ToolSettings) -> tool_pb2.ToolSettings:
 
 def _settings_from_proto(message: tool_pb2.ToolSettings) -> ToolSettings:
     given = {name: getattr(message, name) for name in _OPTIONAL_SETTINGS if message.HasField(name)}
-    return ToolSettings(**given, allowed_hosts=tuple(message.network.allowed_hosts), secrets=tuple(message.secrets))
+    return ToolSettings(
+        **given,
+        allowed_hosts=tuple(message.network.allowed_hosts),
+        secrets=tuple(message.secrets),
+        requirements=tuple(message.requirements),
+    )
 
 
-def _timestamp(moment: datetime) -> Timestamp:
+def timestamp(moment: datetime) -> Timestamp:
+    """The message of a moment."""
     result = Timestamp()
     result.FromDatetime(moment)
     return result

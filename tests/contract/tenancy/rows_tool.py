@@ -50,9 +50,11 @@ TOOL: Mapping[str, tuple[Case, ...]] = {
     "McpServerService/SyncMcpServer": (
         unbuilt(lambda their, own: mcp.SyncMcpServerRequest(mcp_server_id=their.mcp_server)),
     ),
-    "SecretService/SetSecret": (unbuilt(lambda their, own: secret.SetSecretRequest(name="TOKEN", value="x")),),
-    "SecretService/ListSecrets": (unbuilt(lambda their, own: secret.ListSecretsRequest()),),
-    "SecretService/DeleteSecret": (unbuilt(lambda their, own: secret.DeleteSecretRequest(name="TOKEN")),),
+    "SecretService/SetSecret": (
+        own(lambda their, own: secret.SetSecretRequest(name=their.word.upper(), value="changed")),
+    ),
+    "SecretService/ListSecrets": (own(lambda their, own: secret.ListSecretsRequest()),),
+    "SecretService/DeleteSecret": (own(lambda their, own: secret.DeleteSecretRequest(name=their.word.upper())),),
     "ToolExecutionService/ExecuteTool": (
         hidden(lambda their, own: execution.ExecuteToolRequest(tool_id=their.tool)),
         hidden(lambda their, own: execution.ExecuteToolRequest(name=their.tool_name)),

@@ -21,6 +21,7 @@ from hearth.memory.internal.v1 import context_service_pb2 as context
 from hearth.memory.internal.v1 import recall_index_service_pb2 as recall_index
 from hearth.memory.v1 import archival_memory_service_pb2 as archival
 from hearth.memory.v1 import block_service_pb2 as blocks
+from hearth.tool.v1 import secret_service_pb2 as tool_secrets
 from hearth.tool.v1 import tool_service_pb2 as tools
 from hearth.user.v1 import api_key_service_pb2 as keys
 from hearth.user.v1 import organization_service_pb2 as organizations
@@ -183,6 +184,9 @@ class Registrar:
         word, token = tenant.names.word, tenant.tokens[Role.MEMBER]
         self.make_tool(word, f"other_{word}", token)
         tool = self.make_tool(word, f"tool_{word}", token)
+        for name in (word.upper(), f"{word.upper()}_2"):
+            secret = tool_secrets.SetSecretRequest(name=name, value=f"The secret of {word}")
+            self.do("hearth.tool.v1.SecretService/SetSecret", secret, tenant.tokens[Role.ORGANIZATION_ADMIN])
         self.make_agent(word, f"Second of {word}", token)
         agent = self.make_agent(word, f"First of {word}", token, tool.name)
         block = self.make_block(word, f"second-{word}", token, agent.id)

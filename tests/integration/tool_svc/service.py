@@ -45,6 +45,7 @@ class ToolProcess:
     """One tool_svc on a free port."""
 
     def __init__(self, database_url: str, issuer: Issuer, folder: Path, sandbox_dir: Path) -> None:
+        self.issuer = issuer
         self.log = folder / "tool_svc.log"
         key = folder / "master.key"
         service_key = folder / "service.key"
@@ -145,6 +146,12 @@ class Organization:
 
     def __init__(self, channel: grpc.aio.Channel, issuer: Issuer) -> None:
         self.id = ids.new()
+        self._issuer = issuer
+        self.rebind(channel)
+
+    def rebind(self, channel: grpc.aio.Channel) -> None:
+        """Calls over another channel from now on."""
+        issuer = self._issuer
         self.member = Caller(channel, issuer.identity(self.id))
         self.viewer = Caller(channel, issuer.identity(self.id, Role.VIEWER))
         self.admin = Caller(channel, issuer.identity(self.id, Role.ORGANIZATION_ADMIN))

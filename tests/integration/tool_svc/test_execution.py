@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,6 +120,9 @@ async def test_output_is_bounded_and_says_so(organization: Organization) -> None
     assert executed.value == 1
     assert len(executed.output) < 70_000
     assert "output truncated" in executed.output
+    less = tool_pb2.ToolSettings(output_kib=1)
+    tool = await organization.member.create("def g():\n    print('x' * 10_000)", settings=less)
+    assert "output truncated after 1024 bytes" in (await organization.member.execute(tool)).output
 
 
 async def test_output_comes_while_the_tool_runs(organization: Organization) -> None:
@@ -140,6 +144,26 @@ async def test_a_closed_stream_kills_the_tool(organization: Organization) -> Non
     async with asyncio.timeout(10):
         quick = await organization.member.create("def g():\n    return 1")
         assert (await organization.member.execute(quick)).value == 1
+
+
+async def test_a_cancelled_call_is_gone_within_a_tenth_of_a_second(organization: Organization) -> None:
+    source = "import os, time\ndef f():\n    print(os.getpid())\n    while True: pass"
+    tool = await organization.member.create(source)
+    delays: list[float] = []
+    for _ in range(9):
+        call = organization.member.begin(tool)
+        process = Path("/proc", (await call.read()).output.text.strip())
+        assert process.exists()
+        cancelled = time.monotonic()
+        call.cancel()
+        for _ in range(1000):
+            if not process.exists():
+                break
+            await asyncio.sleep(0.002)
+        delays.append(time.monotonic() - cancelled)
+    # The median, because other tests share the processors.
+    assert sorted(delays)[4] < 0.1
+    assert max(delays) < 1
 
 
 async def test_tools_run_side_by_side(organization: Organization) -> None:

@@ -16,6 +16,7 @@ from hearth.agent.v1.run_pb2 import ContextMessage, Run, RunContext, RunState
 from hearth.memory.v1.archival_memory_service_pb2 import PassageHit, SearchPassagesResponse
 from hearth.memory.v1.block_pb2 import Block
 from hearth.memory.v1.passage_pb2 import Passage
+from hearth.tool.v1.secret_pb2 import Secret
 from hearth.tool.v1.tool_execution_service_pb2 import (
     ExecuteToolResponse,
     OutputChunk,
@@ -86,6 +87,11 @@ class FakeHearth:
         self.tokens = SimpleNamespace(whoami=self._whoami, rotate_signing_key=self._rotate)
         self.organizations = SimpleNamespace(get=self._organization, update=self._note, delete=self._delete)
         self.tool_failed = False
+        self.secrets = SimpleNamespace(
+            set=lambda name, value: self._note(name, value) or Secret(id="secret_1", name=name),
+            list=lambda **kwargs: iter([Secret(id="secret_1", name="TOKEN")]),
+            delete=self._note,
+        )
 
     def close(self) -> None:
         self.asked.append(("close",))
@@ -342,6 +348,16 @@ def test_running_a_tool(fake: FakeHearth) -> None:
     assert "hearth: roll failed: ValueError: no sides" in result.stderr
     for bad in ("{", "[1]", "1"):
         assert run(fake, "tool", "run", "roll", "--args", bad).exit_code == 2
+
+
+def test_secrets_come_on_standard_input_and_are_never_shown(fake: FakeHearth) -> None:
+    result = run(fake, "secret", "set", "TOKEN", stdin="s3cret value\n")
+    assert fake.asked[-2] == ("TOKEN", "s3cret value")
+    assert result.stdout == "secret_1\n"
+    assert "s3cret" not in result.output
+    assert [one["name"] for one in json.loads(run(fake, "secret", "list", "--json").stdout)] == ["TOKEN"]
+    assert "deleted secret TOKEN" in run(fake, "secret", "delete", "TOKEN").stderr
+    assert run(fake, "secret", "set", "TOKEN", "s3cret").exit_code == 2
 
 
 def test_searching_memory(fake: FakeHearth) -> None:

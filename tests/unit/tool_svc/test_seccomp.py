@@ -31,6 +31,8 @@ def run(program: bytes, number: int, arch: int, arguments: tuple[int, ...] = ())
                 at += if_true if accumulator == constant else if_false
             case 0x35:
                 at += if_true if accumulator >= constant else if_false
+            case 0x05:
+                at += constant
             case 0x06:
                 return constant
             case _:
@@ -100,6 +102,19 @@ def test_everything_else_is_refused(architecture: syscalls.Architecture) -> None
         assert run(program, number, architecture.audit_arch) == _EPERM
     allowed = [n for n in range(600) if run(program, n, architecture.audit_arch) == _ALLOW]
     assert len(allowed) < 150
+
+
+def test_descriptors_are_received_only_where_it_is_asked_for(architecture: syscalls.Architecture) -> None:
+    number = architecture.number("recvmsg")
+    assert number is not None
+    assert answer(architecture, "recvmsg", 5) == _EPERM
+    receiving = seccomp.build(architecture, _PID, receives_descriptors=True)
+    assert run(receiving, number, architecture.audit_arch, (5,)) == _ALLOW
+    before, after = (
+        {n for n in range(600) if run(program, n, architecture.audit_arch) == _ALLOW}
+        for program in (seccomp.build(architecture, _PID), receiving)
+    )
+    assert after - before == {number}
 
 
 def test_another_architecture_dies(architecture: syscalls.Architecture) -> None:

@@ -12,6 +12,7 @@ from hearth_client.cli._memory import memory
 from hearth_client.cli._model import model
 from hearth_client.cli._organization import org
 from hearth_client.cli._run import run
+from hearth_client.cli._secret import secret
 from hearth_client.cli._session import Failure, Session, debugging, examples
 from hearth_client.cli._token import keys, token, whoami
 from hearth_client.cli._tool import tool
@@ -87,6 +88,7 @@ for _command in (
     conversation,
     run,
     tool,
+    secret,
     memory,
     model,
     org,

@@ -6,6 +6,7 @@ the user changed (which clears it), and seccomp comes last because it forbids wh
 """
 
 import os
+import platform
 import resource
 import signal
 import sys
@@ -30,6 +31,14 @@ class Identity:
     gid: int
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What a worker gets beyond the standard library: a channel to the egress proxy, a folder of packages."""
+
+    network: bool = False
+    packages: str = ""
+
+
 def standard_library_paths() -> list[str]:
     """The folders that imports of the standard library come from, extension modules included."""
     paths = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
@@ -46,31 +55,45 @@ class Policy:
     is allowed.
     """
 
-    def __init__(self, landlock_abi: int, scratch_root: str) -> None:
+    def __init__(self, landlock_abi: int, scratch_root: str, packages_root: str) -> None:
         self._abi = landlock_abi
         self._library = standard_library_paths()
         self._shared = [(_NULL, landlock.READ_WRITE_FILE)]
         if os.path.isdir(_ZONEINFO):
             self._shared.append((_ZONEINFO, landlock.READ_TREE))
-        self._ruleset = self._common_ruleset(scratch_root)
-        self._filter = seccomp.build(syscalls.current(), _ANY_PID)
+        certificates = _readable(_certificate_paths())
+        system_libraries = _readable(_system_library_paths()) if packages_root else []
+        self._ruleset = self._common_ruleset(scratch_root, packages_root, [*certificates, *system_libraries])
+        self._filters = {
+            receives: seccomp.build(syscalls.current(), _ANY_PID, receives_descriptors=receives)
+            for receives in (False, True)
+        }
         # For the second ruleset: opened now, because a worker's user may not be able to reach them.
-        own = [*self._shared, *((folder, landlock.READ_TREE) for folder in self._library)]
-        self._paths = [(os.open(path, os.O_PATH), rights) for path, rights in own]
+        self._paths = _opened([*self._shared, *((folder, landlock.READ_TREE) for folder in self._library)])
+        self._network_paths = _opened(certificates)
+        self._package_paths = _opened(system_libraries)
 
-    def apply(self, scratch_fd: int, machine: str) -> None:
+    def apply(self, scratch_fd: int, machine: str, needs: Needs) -> None:
         """Confine this process for ever. Raises OSError."""
         self._ruleset.restrict_self()
         own = landlock.Ruleset(self._abi)
         for fd, rights in self._paths:
             own.allow(fd, rights)
+        if needs.network:
+            for fd, rights in self._network_paths:
+                own.allow(fd, rights)
+        if needs.packages:
+            for fd, rights in self._package_paths:
+                own.allow(fd, rights)
+            own.allow_path(needs.packages, landlock.READ_TREE)
         own.allow(scratch_fd, landlock.SCRATCH)
         own.restrict_self()
-        seccomp.install(seccomp.for_pid(self._filter, _ANY_PID, os.getpid()), machine)
+        seccomp.install(seccomp.for_pid(self._filters[needs.network], _ANY_PID, os.getpid()), machine)
 
-    def _common_ruleset(self, scratch_root: str) -> landlock.Ruleset:
+    def _common_ruleset(self, scratch_root: str, packages_root: str, extra: list[tuple[str, int]]) -> landlock.Ruleset:
         ruleset = landlock.Ruleset(self._abi)
-        for path, rights in [*self._shared, (scratch_root, landlock.SCRATCH)]:
+        packages = [(packages_root, landlock.READ_TREE)] if packages_root else []
+        for path, rights in [*self._shared, *packages, *extra, (scratch_root, landlock.SCRATCH)]:
             ruleset.allow_path(path, rights)
         for folder in self._library:
             for entry in os.scandir(folder):
@@ -79,13 +102,40 @@ class Policy:
         return ruleset
 
 
+def _certificate_paths() -> list[str]:
+    """The certificates that `ssl` trusts by default; none for an interpreter that was built without it."""
+    try:
+        import ssl
+    except ImportError:
+        return []
+    paths = ssl.get_default_verify_paths()
+    # Folders of certificates hold links to files that lie elsewhere.
+    return [path for path in (paths.cafile, paths.capath, "/usr/share/ca-certificates") if path]
+
+
+def _system_library_paths() -> list[str]:
+    """What compiled packages link against."""
+    return [f"/usr/lib/{platform.machine()}-linux-gnu", "/usr/lib64", "/lib64", "/etc/ld.so.cache"]
+
+
+def _readable(paths: list[str]) -> list[tuple[str, int]]:
+    """Those of the paths that there are, each with the right to read it."""
+    real = dict.fromkeys(os.path.realpath(path) for path in paths)
+    found = [path for path in real if os.path.exists(path)]
+    return [(path, landlock.READ_TREE if os.path.isdir(path) else landlock.READ_FILE) for path in found]
+
+
+def _opened(rules: list[tuple[str, int]]) -> list[tuple[int, int]]:
+    return [(os.open(path, os.O_PATH), rights) for path, rights in rules]
+
+
 def address_space() -> int:
     """Bytes of address space this process uses, which a memory limit comes on top of."""
     with open("/proc/self/statm", "rb") as statm:
         return int(statm.read().split()[0]) * resource.getpagesize()
 
 
-def confine(policy: Policy | None, scratch: str, identity: Identity | None, parent_pid: int) -> None:
+def confine(policy: Policy | None, scratch: str, identity: Identity | None, parent_pid: int, needs: Needs) -> None:
     """Give up every right but: reading the standard library, using `scratch` (the current folder now), computing.
 
     Without a policy, Landlock and seccomp are left out: the operator accepted that by name. Raises OSError.
@@ -105,7 +155,7 @@ def confine(policy: Policy | None, scratch: str, identity: Identity | None, pare
     if os.getppid() != parent_pid:
         os._exit(1)
     if policy is not None:
-        policy.apply(scratch_fd, machine)
+        policy.apply(scratch_fd, machine, needs)
 
 
 def _drop_user(identity: Identity | None, machine: str) -> None:

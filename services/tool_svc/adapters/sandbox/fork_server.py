@@ -17,7 +17,7 @@ from tool_svc.interfaces.sandbox import SandboxUnavailable
 # Isolated, without site: the fork server and the tools see the standard library and nothing that is installed.
 _BOOT = (
     "import sys; sys.path.insert(0, {root!r}); from tool_svc.adapters.sandbox.zygote import main; "
-    "main({fd}, {abi}, {uid}, {scratch!r})"
+    "main({fd}, {abi}, {uid}, {scratch!r}, {packages!r})"
 )
 _SERVICES_ROOT = Path(__file__).resolve().parents[3]
 _STOP_TIMEOUT_S = 5.0
@@ -87,10 +87,18 @@ class Worker:
 class ForkServer:
     """The process that forks workers. `on_lost` is called once if it ends without having been asked to."""
 
-    def __init__(self, landlock_abi: int, first_uid: int, scratch_root: Path, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        landlock_abi: int,
+        first_uid: int,
+        scratch_root: Path,
+        packages_root: Path | None,
+        on_lost: Callable[[], None],
+    ) -> None:
         self._landlock_abi = landlock_abi
         self._first_uid = first_uid
         self._scratch_root = scratch_root
+        self._packages_root = packages_root
         self._on_lost = on_lost
         self._workers: dict[int, Worker] = {}
         self._next_id = 1
@@ -111,6 +119,7 @@ class ForkServer:
             abi=self._landlock_abi,
             uid=self._first_uid,
             scratch=str(self._scratch_root),
+            packages=str(self._packages_root or ""),
         )
         with theirs:
             self._process = subprocess.Popen(
@@ -126,8 +135,10 @@ class ForkServer:
         self._control = ours
         asyncio.get_running_loop().add_reader(ours.fileno(), self._on_event)
 
-    def spawn(self, slot: int, scratch: Path) -> Worker:
-        """Ask for a worker. Raises SandboxUnavailable."""
+    def spawn(
+        self, slot: int, scratch: Path, packages: Path | None = None, egress: socket.socket | None = None
+    ) -> Worker:
+        """Ask for a worker, which may import from `packages` and reach what is behind `egress`. Raises SandboxUnavailable."""
         pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(4)]
         theirs = [pipes[0][0], *(pipe[1] for pipe in pipes[1:])]
         ours = (pipes[0][1], pipes[1][0], pipes[2][0], pipes[3][0])
@@ -135,8 +146,14 @@ class ForkServer:
         self._next_id += 1
         self._workers[worker.id] = worker
         try:
-            message = {"op": "spawn", "id": worker.id, "scratch": str(scratch), "slot": slot}
-            self._send(message, theirs)
+            message = {
+                "op": "spawn",
+                "id": worker.id,
+                "scratch": str(scratch),
+                "slot": slot,
+                "packages": str(packages or ""),
+            }
+            self._send(message, [*theirs, *([] if egress is None else [egress.fileno()])])
         except SandboxUnavailable:
             del self._workers[worker.id]
             worker.close()

@@ -53,13 +53,16 @@ def abi_version() -> int:
 
 
 class Ruleset:
-    """An allow-list of path descriptors, applied to the calling process for ever by `restrict_self`."""
+    """An allow-list of path descriptors, applied to the calling process for ever by `restrict_self`.
 
-    def __init__(self, abi: int) -> None:
+    `tcp` leaves TCP as it is.
+    """
+
+    def __init__(self, abi: int, *, tcp: bool = False) -> None:
         self._handled_fs = (1 << _FS_RIGHTS_AT[min(abi, 5)]) - 1
         words = [self._handled_fs]
         if abi >= 4:
-            words.append(_NET_BIND_AND_CONNECT_TCP)
+            words.append(0 if tcp else _NET_BIND_AND_CONNECT_TCP)
         if abi >= 6:
             words.append(_SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS)
         attributes = (ctypes.c_uint64 * len(words))(*words)

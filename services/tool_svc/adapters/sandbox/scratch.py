@@ -23,7 +23,7 @@ class ScratchArea:
 
     def __init__(self, root: Path) -> None:
         root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        if os.geteuid() == 0 and not _others_may_pass(root):
+        if os.geteuid() == 0 and not others_may_pass(root):
             # Workers run as other users, who must be able to name their files by absolute path.
             root = Path(tempfile.gettempdir()) / "hearth-sandbox"
             root.mkdir(mode=0o711, exist_ok=True)
@@ -82,6 +82,12 @@ def used_more_than(path: Path, limit: int) -> bool:
     return False
 
 
+def total_bytes(path: Path) -> int:
+    """How much a folder holds."""
+    found = [path, *path.rglob("*")]
+    return sum(entry.lstat().st_blocks * 512 for entry in found)
+
+
 def _take(folder: str, count: int) -> list[os.DirEntry[str]]:
     taken: list[os.DirEntry[str]] = []
     with os.scandir(folder) as entries:
@@ -90,6 +96,15 @@ def _take(folder: str, count: int) -> list[os.DirEntry[str]]:
             if len(taken) >= count:
                 break
     return taken
+
+
+def remove_empty(path: Path) -> bool:
+    """Remove a folder that a tool left nothing in, as most do; False when there is something."""
+    try:
+        path.rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def remove(path: Path) -> None:
@@ -147,7 +162,8 @@ def _lift(top: int, folder: int, child: str, number: int) -> None:
     os.rename(child, f".lifted-{number}-{secrets.token_hex(4)}", src_dir_fd=folder, dst_dir_fd=top)
 
 
-def _others_may_pass(path: Path) -> bool:
+def others_may_pass(path: Path) -> bool:
+    """Whether any user may go through a folder, and through all above it."""
     resolved = path.resolve()
     return all(folder.stat().st_mode & 0o001 for folder in (resolved, *resolved.parents))
 

@@ -24,7 +24,10 @@ _LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _AND = 0x54  # BPF_ALU | BPF_AND | BPF_K
 _EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
 _AT_LEAST = 0x35  # BPF_JMP | BPF_JGE | BPF_K
+_JUMP = 0x05  # BPF_JMP | BPF_JA
 _RETURN = 0x06  # BPF_RET | BPF_K
+# So many comparisons one after the other are cheaper than another branch.
+_LEAF = 4
 
 _NR_OFFSET = 0
 _ARCH_OFFSET = 4
@@ -57,10 +60,15 @@ _SOCK_STREAM = 1
 _SOCK_TYPE_MASK = 0xF
 
 _Instruction = tuple[int, int, int, int]
+_ALLOWED: _Instruction = (_RETURN, 0, 0, _ALLOW)
+_REFUSED: _Instruction = (_RETURN, 0, 0, _ERRNO | errno.EPERM)
 
 
-def build(architecture: syscalls.Architecture, own_pid: int) -> bytes:
-    """The filter for a process with this pid, as an array of struct sock_filter."""
+def build(architecture: syscalls.Architecture, own_pid: int, *, receives_descriptors: bool = False) -> bytes:
+    """The filter for a process with this pid, as an array of struct sock_filter.
+
+    With `receives_descriptors` the process may take what is sent to it over a socket that it was given.
+    """
     program: list[_Instruction] = [
         (_LOAD, 0, 0, _ARCH_OFFSET),
         (_EQUAL, 1, 0, architecture.audit_arch),
@@ -69,12 +77,21 @@ def build(architecture: syscalls.Architecture, own_pid: int) -> bytes:
     ]
     if architecture.foreign_abi_from is not None:
         program += [(_AT_LEAST, 0, 1, architecture.foreign_abi_from), (_RETURN, 0, 0, _KILL_PROCESS)]
-    for name in _ALWAYS.split():
-        program += _when(architecture, name, [(_RETURN, 0, 0, _ALLOW)])
-    for name, body in _conditional(own_pid):
-        program += _when(architecture, name, body)
-    program.append((_RETURN, 0, 0, _ERRNO | errno.EPERM))
+    always = [*_ALWAYS.split(), *(["recvmsg"] if receives_descriptors else [])]
+    answers = [*((name, [_ALLOWED]) for name in always), *_conditional(own_pid)]
+    numbered = [(number, body) for name, body in answers if (number := architecture.number(name)) is not None]
+    program += _search(sorted(numbered, key=lambda entry: entry[0]))
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
+
+
+def _search(entries: list[tuple[int, list[_Instruction]]]) -> list[_Instruction]:
+    """Finds the loaded number among entries in order by halving: the kernel runs a new filter once for every number there is."""
+    if len(entries) <= _LEAF:
+        chain = [instruction for number, body in entries for instruction in ((_EQUAL, 0, len(body), number), *body)]
+        return [*chain, _REFUSED]
+    middle = len(entries) // 2
+    below = _search(entries[:middle])
+    return [(_AT_LEAST, 0, 1, entries[middle][0]), (_JUMP, 0, 0, len(below)), *below, *_search(entries[middle:])]
 
 
 def for_pid(program: bytes, built_for: int, pid: int) -> bytes:
@@ -115,27 +132,22 @@ def _conditional(own_pid: int) -> list[tuple[str, list[_Instruction]]]:
     ]
 
 
-def _when(architecture: syscalls.Architecture, name: str, body: list[_Instruction]) -> list[_Instruction]:
-    number = architecture.number(name)
-    return [] if number is None else [(_EQUAL, 0, len(body), number), *body]
-
-
 def _low_in(argument: int, values: Sequence[int], *, mask: int | None = None) -> list[_Instruction]:
     """Allow when the low 32 bits of an argument (what the kernel uses of an int) are one of `values`, else EPERM."""
     code: list[_Instruction] = [(_LOAD, 0, 0, _low(argument))]
     if mask is not None:
         code.append((_AND, 0, 0, mask))
     for value in values:
-        code += [(_EQUAL, 0, 1, value), (_RETURN, 0, 0, _ALLOW)]
-    return [*code, (_RETURN, 0, 0, _ERRNO | errno.EPERM)]
+        code += [(_EQUAL, 0, 1, value), _ALLOWED]
+    return [*code, _REFUSED]
 
 
 def _require_low(argument: int, value: int) -> list[_Instruction]:
-    return [(_LOAD, 0, 0, _low(argument)), (_EQUAL, 1, 0, value), (_RETURN, 0, 0, _ERRNO | errno.EPERM)]
+    return [(_LOAD, 0, 0, _low(argument)), (_EQUAL, 1, 0, value), _REFUSED]
 
 
 def _zero_high(argument: int) -> list[_Instruction]:
-    return [(_LOAD, 0, 0, _low(argument) + 4), (_EQUAL, 1, 0, 0), (_RETURN, 0, 0, _ERRNO | errno.EPERM)]
+    return [(_LOAD, 0, 0, _low(argument) + 4), (_EQUAL, 1, 0, 0), _REFUSED]
 
 
 def _null_pointer(argument: int) -> list[_Instruction]:

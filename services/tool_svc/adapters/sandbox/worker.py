@@ -19,10 +19,12 @@ import tempfile
 import traceback
 from typing import Any
 
-from tool_svc.adapters.sandbox import binding, substitutes, wire
+from tool_svc.adapters.sandbox import binding, network, substitutes, wire
+from tool_svc.adapters.sandbox.confinement import Needs
 
 CALL_FD = 3
 RESULT_FD = 4
+EGRESS_FD = 5
 
 _TOOL_FILE = "tool.py"
 _MODULE = "tool"
@@ -43,19 +45,35 @@ class _SourceLoader(importlib.abc.ExecutionLoader):
         return _TOOL_FILE
 
 
-def serve_one_call(address_space: int, task_headroom: int) -> None:
+def prepare() -> None:
+    """In the fork server, once: what every worker needs and no call changes."""
+    reading, writing = os.pipe()
+    null, log = os.dup(1), os.dup(2)
+    for source, target in ((reading, 0), (writing, 1), (writing, 2)):
+        os.dup2(source, target)  # Streams over pipes, as they are in a worker; those over a file would seek.
+    _open_streams()
+    for source, target in ((null, 0), (null, 1), (log, 2)):
+        os.dup2(source, target)
+    for fd in (reading, writing, null, log):
+        os.close(fd)
+    substitutes.install()
+
+
+def serve_one_call(address_space: int, task_headroom: int, needs: Needs) -> None:
     """Announce readiness, read the call, run it, write the outcome. Returns; the caller ends the process.
 
     `address_space` is what the process uses already, in bytes; `task_headroom` what RLIMIT_NPROC counts already.
     """
+    if needs.network:
+        network.install(EGRESS_FD)
+    if needs.packages:
+        sys.path.append(needs.packages)
     wire.write_frame(RESULT_FD, wire.READY)
     call = json.loads(wire.read_frame(CALL_FD))
     os.close(CALL_FD)
     limits: dict[str, int] = call["limits"]
-    _open_streams()
     os.environ.update(call["environment"])
     tempfile.tempdir = os.getcwd()
-    substitutes.install()
     _apply_limits(limits, address_space, task_headroom)
     kind, body = _outcome(call, limits["result_bytes"])
     for stream in (sys.stdout, sys.stderr):
@@ -122,7 +140,7 @@ def _describe(error: BaseException) -> dict[str, str]:
 
 
 def _open_streams() -> None:
-    """Text streams over the captured descriptors; the fork server's own were never the tool's."""
+    """Text streams over descriptors 0 to 2, which are the captured ones in a worker."""
     sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), encoding="utf-8")
     sys.stdout = _writer(1)
     sys.stderr = _writer(2)

@@ -1,7 +1,8 @@
 """The fork server: one small process that never imported gRPC and forks a confined worker on request.
 
-It speaks JSON messages with the service over a SOCK_SEQPACKET pair: `{"op": "spawn", "id", "scratch", "slot"}` with
-four descriptors (the worker's ends of call, result, stdout, stderr), `{"op": "kill", "id"}`; it answers
+It speaks JSON messages with the service over a SOCK_SEQPACKET pair: `{"op": "spawn", "id", "scratch", "slot", "packages"}`
+with four descriptors (the worker's ends of call, result, stdout, stderr) and for a worker with a network a fifth (its channel
+to the egress proxy), `{"op": "kill", "id"}`; it answers
 `{"event": "exit", "id", "status", "cpu_s", "max_rss_bytes"}`. It kills all workers and ends when the service goes.
 """
 
@@ -34,7 +35,8 @@ _PREIMPORTED = """
     urllib.error urllib.parse urllib.request uuid warnings weakref xml.etree.ElementTree zipfile zlib zoneinfo
 """
 
-_FIRST_LIBRARY_FD = 5
+_FIRST_LIBRARY_FD = worker.EGRESS_FD + 1
+_WORKER_FDS = (worker.CALL_FD, worker.RESULT_FD, 1, 2, worker.EGRESS_FD)
 _OWN_FDS_FROM = 40
 _TASK_COUNT_AGE_S = 10.0
 _MAX_MESSAGE = 65_536
@@ -51,7 +53,7 @@ class _State:
     tasks_counted_at: float = 0.0
 
 
-def main(control_fd: int, landlock_abi: int, first_uid: int, scratch_root: str) -> None:
+def main(control_fd: int, landlock_abi: int, first_uid: int, scratch_root: str, packages_root: str) -> None:
     """Serve until the service's end closes. `landlock_abi` 0 means: unconfined, by the operator's word.
 
     Workers run as users `first_uid` + slot when this process may change users (0: never).
@@ -65,8 +67,9 @@ def main(control_fd: int, landlock_abi: int, first_uid: int, scratch_root: str) 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # The service decides when: it closes the control socket.
     library_fds = _preload()
+    worker.prepare()
     uid = first_uid if first_uid and confinement.may_change_user() else None
-    policy = confinement.Policy(landlock_abi, scratch_root) if landlock_abi else None
+    policy = confinement.Policy(landlock_abi, scratch_root, packages_root) if landlock_abi else None
     state = _State(control, policy, uid, _FIRST_LIBRARY_FD + library_fds)
     gc.collect()
     gc.freeze()
@@ -178,7 +181,8 @@ def _spawn(state: _State, message: dict[str, Any], fds: list[int]) -> None:
         _send(state, {"event": "exit", "id": message["id"], "status": 1, "cpu_s": 0.0, "max_rss_bytes": 0})
         return
     if pid == 0:
-        _become_worker(state, message["scratch"], fds, identity, parent, headroom)
+        needs = confinement.Needs(network=len(fds) > len(_WORKER_FDS) - 1, packages=message["packages"])
+        _become_worker(state, message["scratch"], fds, identity, parent, headroom, needs)
     state.workers[message["id"]] = pid
 
 
@@ -189,6 +193,7 @@ def _become_worker(
     identity: confinement.Identity | None,
     parent: int,
     headroom: int,
+    needs: confinement.Needs,
 ) -> None:
     """In the child: confine, serve one call, end. Never returns."""
     try:
@@ -196,12 +201,12 @@ def _become_worker(
         for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         os.setsid()
-        for source, target in zip(fds, (worker.CALL_FD, worker.RESULT_FD, 1, 2), strict=True):
+        for source, target in zip(fds, _WORKER_FDS, strict=False):
             os.dup2(source, target)
         address_space = confinement.address_space()
-        confinement.confine(state.policy, scratch, identity, parent)
+        confinement.confine(state.policy, scratch, identity, parent, needs)
         os.closerange(state.first_own_fd, 65_536)
-        worker.serve_one_call(address_space, headroom)
+        worker.serve_one_call(address_space, headroom, needs)
     except BaseException as error:
         os.write(2, f"sandbox worker: {type(error).__name__}: {error}\n".encode())
         os._exit(1)

@@ -1,7 +1,8 @@
 """What a hostile tool tries, and how each attempt must end.
 
 Each attack is a function `attack(t)` that returns "escaped" when it got what it wanted. `t` names targets that the
-suite prepared (see `targets.py`). `ends` lists the outcomes that count as stopped. With `control` the same source, run
+suite prepared (see `targets.py`). With `hosts` it has a way to the egress proxy and may reach those, with `packages` it may
+import from a folder (unconfined it has neither, but the machine's own network). `ends` lists the outcomes that count as stopped. With `control` the same source, run
 unconfined, must return "escaped": so the attack is real, not misspelt. `Control.SAME_USER` controls need the target
 and the worker to be the same user, so they run only where the suite is not root.
 """
@@ -23,6 +24,8 @@ class Attack:
     source: str
     ends: tuple[str, ...]
     control: Control
+    hosts: tuple[str, ...] = ()
+    packages: bool = False
 
 
 _PRELUDE = """
@@ -39,9 +42,16 @@ DENIED = ("Failed:PermissionError",)
 ATTACKS: list[Attack] = []
 
 
-def _attack(name: str, body: str, ends: tuple[str, ...] = DENIED, control: Control = Control.NONE) -> None:
+def _attack(
+    name: str,
+    body: str,
+    ends: tuple[str, ...] = DENIED,
+    control: Control = Control.NONE,
+    hosts: tuple[str, ...] = (),
+    packages: bool = False,
+) -> None:
     function = "def attack(t):\n" + textwrap.indent(textwrap.dedent(body).strip(), "    ") + "\n    return 'escaped'\n"
-    ATTACKS.append(Attack(name, _PRELUDE + function, ends, control))
+    ATTACKS.append(Attack(name, _PRELUDE + function, ends, control, hosts, packages))
 
 
 # Files
@@ -66,7 +76,7 @@ _attack("proc_own_memory", "open('/proc/self/mem', 'rb').close()")
 _attack("proc_through_own_descriptor", "open('/proc/self/root/etc/passwd').read()", ends=("Failed:PermissionError",))
 _attack(
     "library_descriptor_upwards",
-    "os.open('../../../etc/passwd', os.O_RDONLY, dir_fd=5)",
+    "os.open('../../../etc/passwd', os.O_RDONLY, dir_fd=6)",
     ends=("Failed:PermissionError", "Failed:FileNotFoundError"),
 )
 _attack("write_outside", "open(t['outside'] + '/written', 'w').close()", control=Control.ALWAYS)
@@ -114,6 +124,70 @@ _attack(
     ends=("Failed:PermissionError",),
 )
 _attack("pass_descriptors", "a, b = socket.socketpair(); socket.send_fds(a, [b'x'], [4])", control=Control.ALWAYS)
+
+
+# Network, from a tool that has some: `public.test` is a good address, `private.test` one that nobody may reach.
+def _networked(name: str, body: str, ends: tuple[str, ...] = DENIED, control: Control = Control.ALWAYS) -> None:
+    _attack(f"networked_{name}", body, ends, control, hosts=("public.test", "private.test", "127.0.0.2"))
+
+
+_DIRECT = "import _socket\n"
+_networked("direct_tcp", _DIRECT + "_socket.socket(2, 1).connect(('127.0.0.1', t['tcp_port']))")
+_networked("direct_tcp_by_library", "must(libc.socket(2, 1, 0))")
+_networked("direct_udp", _DIRECT + "_socket.socket(2, 2).sendto(b'x', ('127.0.0.1', t['udp_port']))")
+_networked("udp", "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', t['udp_port']))")
+_networked("direct_ipv6", _DIRECT + "_socket.socket(10, 1)", control=Control.NONE)
+_networked("netlink", _DIRECT + "_socket.socket(16, 3, 0)")
+_networked("unix", _DIRECT + "_socket.socket(1, 1).connect(t['unix_path'])")
+_networked("listen", "socket.create_server(('127.0.0.1', 0))")
+_networked("private_address", "socket.create_connection(('127.0.0.2', t['private_port']), 2)")
+_networked("private_address_odd", "socket.create_connection(('127.2', t['private_port']), 2)")
+_networked(
+    "private_address_mapped",
+    "socket.create_connection(('::ffff:127.0.0.2', t['private_port']), 2)",
+    control=Control.NONE,
+)
+_networked("unnamed_host", "socket.create_connection(('localhost', t['tcp_port']), 2)")
+_networked("forbidden_port", "socket.create_connection(('127.0.0.1', t['tcp_port']), 2)")
+_networked("private_name", "socket.create_connection(('private.test', 80), 2)", control=Control.NONE)
+_networked(
+    "pass_channel_on",
+    "a, b = socket.socketpair(); socket.send_fds(a, [b'x'], [5 if os.path.exists('/proc/self/fd') else 4])",
+)
+_networked("reconnect_channel", _DIRECT + "_socket.socket(fileno=5).connect('\\0x')", control=Control.NONE)
+
+# Packages
+_attack(
+    "write_in_packages",
+    "open(t['packages'] + '/env-own/planted.py', 'w').close()",
+    control=Control.SAME_USER,
+    packages=True,
+)
+_attack(
+    "change_a_package",
+    "import hearth_sample; open(hearth_sample.__file__, 'a').close()",
+    control=Control.SAME_USER,
+    packages=True,
+)
+_attack(
+    "read_others_packages", "open(t['packages'] + '/env-other/hidden.py').read()", control=Control.ALWAYS, packages=True
+)
+_attack("list_packages_root", "os.listdir(t['packages'])", control=Control.ALWAYS, packages=True)
+_attack("packages_not_asked_for", "open(t['packages'] + '/env-own/hearth_sample.py').read()", control=Control.ALWAYS)
+_attack("certificates_without_network", "open(t['certificates']).read()", control=Control.ALWAYS)
+
+# Secrets of others: the environment of this process when it began, of its parent, of the service
+_attack("environment_at_start", "assert open('/proc/self/environ', 'rb').read()")
+_attack(
+    "environment_of_service",
+    "assert open(f\"/proc/{t['service_pid']}/environ\", 'rb').read()",
+    control=Control.SAME_USER,
+)
+_attack(
+    "environment_is_empty",
+    "assert [name for name in os.environ if name != 'LC_CTYPE']",
+    ends=("Failed:AssertionError",),
+)
 
 # Processes
 _attack("fork", "pid = os.fork()\nif pid == 0: os._exit(0)", control=Control.ALWAYS)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import socket
+import ssl
 import subprocess
 import sysconfig
 from collections.abc import Generator
@@ -27,6 +28,7 @@ def prepared(folder: Path) -> Generator[dict[str, Any]]:
     refresh(outside)
     with contextlib.ExitStack() as stack:
         tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        private = stack.enter_context(socket.create_server(("127.0.0.2", 0)))
         udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         udp.bind(("127.0.0.1", 0))
         unix = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -51,12 +53,25 @@ def prepared(folder: Path) -> Generator[dict[str, Any]]:
             # Inside the standard library's folder, which tools may read: only this part of it is closed.
             "site_packages": str(Path(sysconfig.get_path("stdlib")) / "site-packages"),
             "tcp_port": tcp.getsockname()[1],
+            "private_port": private.getsockname()[1],
             "udp_port": udp.getsockname()[1],
             "unix_path": str(folder / "unix"),
             "unix_datagram_path": str(folder / "datagram"),
             "abstract": "\0" + abstract_name,
             "victim_pid": victim.pid,
+            "service_pid": os.getpid(),
+            "packages": str(_packages(folder)),
+            "certificates": ssl.get_default_verify_paths().cafile or str(secret),
         }
+
+
+def _packages(folder: Path) -> Path:
+    """Two environments: the tool's own, and another tool's."""
+    root = folder / "packages"
+    for name, module in (("env-own", "hearth_sample.py"), ("env-other", "hidden.py")):
+        (root / name).mkdir(parents=True)
+        (root / name / module).write_text("VALUE = 1\n")
+    return root
 
 
 def refresh(outside: Path) -> None:

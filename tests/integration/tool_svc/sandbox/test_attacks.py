@@ -61,8 +61,8 @@ def _run_as_nobody(shared: Path, folder: Path) -> Results:
     """The sources are copied too: the way to the repository may be closed to the other user."""
     python, environment = other_user.interpreter(shared)
     sources = shared / "sources"
-    shutil.copytree(_ROOT / "services" / "tool_svc" / "adapters" / "sandbox", sources / "tool_svc/adapters/sandbox")
-    for name in ("__init__.py", "adapters/__init__.py", "domain", "interfaces"):
+    (sources / "tool_svc/adapters").mkdir(parents=True)
+    for name in ("__init__.py", "adapters/__init__.py", "adapters/sandbox", "adapters/egress", "domain", "interfaces"):
         source, target = _ROOT / "services/tool_svc" / name, sources / "tool_svc" / name
         if source.is_dir():
             shutil.copytree(source, target)

@@ -30,7 +30,7 @@ class SetSecretRequest(_message.Message):
     name: _builtins.str
     """Upper-case letters, digits and underscores, at most 64."""
     value: _builtins.str
-    """At most 64 KiB."""
+    """At least 4 characters (shorter ones could not be masked), at most 64 KiB."""
     def __init__(
         self,
         *,

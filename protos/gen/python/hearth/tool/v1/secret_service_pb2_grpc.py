@@ -57,7 +57,7 @@ class SecretServiceServicer:
     """
 
     def SetSecret(self, request, context):
-        """SetSecret makes or replaces a secret.
+        """SetSecret makes or replaces a secret. Calls that run keep the value that they began with.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -71,7 +71,7 @@ class SecretServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSecret(self, request, context):
-        """DeleteSecret removes a secret. Deleting twice is OK.
+        """DeleteSecret removes a secret. Deleting twice, or one that never was, is OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,11 +34,11 @@ class SecretServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SecretServiceAsyncStub: ...
     SetSecret: _grpc.UnaryUnaryMultiCallable[_secret_service_pb2.SetSecretRequest, _secret_service_pb2.SetSecretResponse]
-    """SetSecret makes or replaces a secret."""
+    """SetSecret makes or replaces a secret. Calls that run keep the value that they began with."""
     ListSecrets: _grpc.UnaryUnaryMultiCallable[_secret_service_pb2.ListSecretsRequest, _secret_service_pb2.ListSecretsResponse]
     """ListSecrets lists them by name, without values."""
     DeleteSecret: _grpc.UnaryUnaryMultiCallable[_secret_service_pb2.DeleteSecretRequest, _secret_service_pb2.DeleteSecretResponse]
-    """DeleteSecret removes a secret. Deleting twice is OK."""
+    """DeleteSecret removes a secret. Deleting twice, or one that never was, is OK."""
 
 @_typing.type_check_only
 class SecretServiceAsyncStub(SecretServiceStub):
@@ -46,11 +46,11 @@ class SecretServiceAsyncStub(SecretServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SetSecret: _aio.UnaryUnaryMultiCallable[_secret_service_pb2.SetSecretRequest, _secret_service_pb2.SetSecretResponse]  # type: ignore[assignment]
-    """SetSecret makes or replaces a secret."""
+    """SetSecret makes or replaces a secret. Calls that run keep the value that they began with."""
     ListSecrets: _aio.UnaryUnaryMultiCallable[_secret_service_pb2.ListSecretsRequest, _secret_service_pb2.ListSecretsResponse]  # type: ignore[assignment]
     """ListSecrets lists them by name, without values."""
     DeleteSecret: _aio.UnaryUnaryMultiCallable[_secret_service_pb2.DeleteSecretRequest, _secret_service_pb2.DeleteSecretResponse]  # type: ignore[assignment]
-    """DeleteSecret removes a secret. Deleting twice is OK."""
+    """DeleteSecret removes a secret. Deleting twice, or one that never was, is OK."""
 
 class SecretServiceServicer(metaclass=_abc_1.ABCMeta):
     """SecretService manages the secrets of the caller's organization."""
@@ -61,7 +61,7 @@ class SecretServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _secret_service_pb2.SetSecretRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_secret_service_pb2.SetSecretResponse, _abc.Awaitable[_secret_service_pb2.SetSecretResponse]]:
-        """SetSecret makes or replaces a secret."""
+        """SetSecret makes or replaces a secret. Calls that run keep the value that they began with."""
 
     @_abc_1.abstractmethod
     def ListSecrets(
@@ -77,6 +77,6 @@ class SecretServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _secret_service_pb2.DeleteSecretRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_secret_service_pb2.DeleteSecretResponse, _abc.Awaitable[_secret_service_pb2.DeleteSecretResponse]]:
-        """DeleteSecret removes a secret. Deleting twice is OK."""
+        """DeleteSecret removes a secret. Deleting twice, or one that never was, is OK."""
 
 def add_SecretServiceServicer_to_server(servicer: SecretServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -47,7 +47,9 @@ class ToolExecutionServiceServicer:
     """
 
     def ExecuteTool(self, request, context):
-        """ExecuteTool runs a tool: output as it comes, then one result. An error of the tool's is a result; closing the stream kills the call. INVALID_ARGUMENT TOOL_ARGUMENTS_INVALID before anything runs.
+        """ExecuteTool runs a tool: output as it comes, then one result. An error of the tool's is a result; closing the stream kills the call. Secrets
+        that the tool gets are masked in all that comes back. Before anything runs: INVALID_ARGUMENT TOOL_ARGUMENTS_INVALID,
+        FAILED_PRECONDITION SECRET_MISSING or PACKAGES_NOT_ALLOWED, RESOURCE_EXHAUSTED RATE_LIMITED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

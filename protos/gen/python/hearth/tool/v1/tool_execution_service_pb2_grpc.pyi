@@ -34,7 +34,10 @@ class ToolExecutionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ToolExecutionServiceAsyncStub: ...
     ExecuteTool: _grpc.UnaryStreamMultiCallable[_tool_execution_service_pb2.ExecuteToolRequest, _tool_execution_service_pb2.ExecuteToolResponse]
-    """ExecuteTool runs a tool: output as it comes, then one result. An error of the tool's is a result; closing the stream kills the call. INVALID_ARGUMENT TOOL_ARGUMENTS_INVALID before anything runs."""
+    """ExecuteTool runs a tool: output as it comes, then one result. An error of the tool's is a result; closing the stream kills the call. Secrets
+    that the tool gets are masked in all that comes back. Before anything runs: INVALID_ARGUMENT TOOL_ARGUMENTS_INVALID,
+    FAILED_PRECONDITION SECRET_MISSING or PACKAGES_NOT_ALLOWED, RESOURCE_EXHAUSTED RATE_LIMITED.
+    """
 
 @_typing.type_check_only
 class ToolExecutionServiceAsyncStub(ToolExecutionServiceStub):
@@ -42,7 +45,10 @@ class ToolExecutionServiceAsyncStub(ToolExecutionServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ExecuteTool: _aio.UnaryStreamMultiCallable[_tool_execution_service_pb2.ExecuteToolRequest, _tool_execution_service_pb2.ExecuteToolResponse]  # type: ignore[assignment]
-    """ExecuteTool runs a tool: output as it comes, then one result. An error of the tool's is a result; closing the stream kills the call. INVALID_ARGUMENT TOOL_ARGUMENTS_INVALID before anything runs."""
+    """ExecuteTool runs a tool: output as it comes, then one result. An error of the tool's is a result; closing the stream kills the call. Secrets
+    that the tool gets are masked in all that comes back. Before anything runs: INVALID_ARGUMENT TOOL_ARGUMENTS_INVALID,
+    FAILED_PRECONDITION SECRET_MISSING or PACKAGES_NOT_ALLOWED, RESOURCE_EXHAUSTED RATE_LIMITED.
+    """
 
 class ToolExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
     """ToolExecutionService runs tools."""
@@ -53,6 +59,9 @@ class ToolExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tool_execution_service_pb2.ExecuteToolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_tool_execution_service_pb2.ExecuteToolResponse], _abc.AsyncIterator[_tool_execution_service_pb2.ExecuteToolResponse]]:
-        """ExecuteTool runs a tool: output as it comes, then one result. An error of the tool's is a result; closing the stream kills the call. INVALID_ARGUMENT TOOL_ARGUMENTS_INVALID before anything runs."""
+        """ExecuteTool runs a tool: output as it comes, then one result. An error of the tool's is a result; closing the stream kills the call. Secrets
+        that the tool gets are masked in all that comes back. Before anything runs: INVALID_ARGUMENT TOOL_ARGUMENTS_INVALID,
+        FAILED_PRECONDITION SECRET_MISSING or PACKAGES_NOT_ALLOWED, RESOURCE_EXHAUSTED RATE_LIMITED.
+        """
 
 def add_ToolExecutionServiceServicer_to_server(servicer: ToolExecutionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,7 +27,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hearth/tool/v1/tool.proto\x12\x0ehearth.tool.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa1\x03\n\x04Tool\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0forganization_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12&\n\x04kind\x18\x05 \x01(\x0e\x32\x18.hearth.tool.v1.ToolKind\x12\x1e\n\x0bsource_code\x18\x06 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x10\x12+\n\nparameters\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12!\n\x04tags\x18\x08 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12.\n\x08settings\x18\t \x01(\x0b\x32\x1c.hearth.tool.v1.ToolSettings\x12\x0f\n\x07version\x18\n \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\r \x01(\t\"\xf7\x02\n\x0cToolSettings\x12&\n\x0creturn_limit\x18\x01 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01H\x00\x88\x01\x01\x12$\n\ntimeout_ms\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\xcf$(\x01H\x01\x88\x01\x01\x12#\n\nmemory_mib\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80 (\x10H\x02\x88\x01\x01\x12\x1e\n\x11requires_approval\x18\x04 \x01(\x08H\x03\x88\x01\x01\x12\x17\n\nidempotent\x18\x05 \x01(\x08H\x04\x88\x01\x01\x12.\n\x07network\x18\x06 \x01(\x0b\x32\x1d.hearth.tool.v1.NetworkPolicy\x12\x37\n\x07secrets\x18\x07 \x03(\tB&\xbaH#\x92\x01 \x10 \x18\x01\"\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$B\x0f\n\r_return_limitB\r\n\x0b_timeout_msB\r\n\x0b_memory_mibB\x14\n\x12_requires_approvalB\r\n\x0b_idempotent\";\n\rNetworkPolicy\x12*\n\rallowed_hosts\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\xfd\x01\"A\n\x0bToolVersion\x12\"\n\x04tool\x18\x01 \x01(\x0b\x32\x14.hearth.tool.v1.Tool\x12\x0e\n\x06\x61uthor\x18\x02 \x01(\t*N\n\x08ToolKind\x12\x19\n\x15TOOL_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10TOOL_KIND_PYTHON\x10\x01\x12\x11\n\rTOOL_KIND_MCP\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hearth/tool/v1/tool.proto\x12\x0ehearth.tool.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa1\x03\n\x04Tool\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0forganization_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12&\n\x04kind\x18\x05 \x01(\x0e\x32\x18.hearth.tool.v1.ToolKind\x12\x1e\n\x0bsource_code\x18\x06 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x10\x12+\n\nparameters\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12!\n\x04tags\x18\x08 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12.\n\x08settings\x18\t \x01(\x0b\x32\x1c.hearth.tool.v1.ToolSettings\x12\x0f\n\x07version\x18\n \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\r \x01(\t\"\xd6\x03\n\x0cToolSettings\x12&\n\x0creturn_limit\x18\x01 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01H\x00\x88\x01\x01\x12$\n\ntimeout_ms\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\xcf$(\x01H\x01\x88\x01\x01\x12#\n\nmemory_mib\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80 (\x10H\x02\x88\x01\x01\x12\x1e\n\x11requires_approval\x18\x04 \x01(\x08H\x03\x88\x01\x01\x12\x17\n\nidempotent\x18\x05 \x01(\x08H\x04\x88\x01\x01\x12.\n\x07network\x18\x06 \x01(\x0b\x32\x1d.hearth.tool.v1.NetworkPolicy\x12\x37\n\x07secrets\x18\x07 \x03(\tB&\xbaH#\x92\x01 \x10 \x18\x01\"\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\x12)\n\x0crequirements\x18\x08 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10 \x18\x01\"\x07r\x05\x10\x01\x18\x80\x04\x12#\n\noutput_kib\x18\t \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80 (\x01H\x05\x88\x01\x01\x42\x0f\n\r_return_limitB\r\n\x0b_timeout_msB\r\n\x0b_memory_mibB\x14\n\x12_requires_approvalB\r\n\x0b_idempotentB\r\n\x0b_output_kib\"\xbe\x01\n\rNetworkPolicy\x12\xac\x01\n\rallowed_hosts\x18\x01 \x03(\tB\x94\x01\xbaH\x90\x01\x92\x01\x8c\x01\x10@\x18\x01\"\x85\x01r\x82\x01\x10\x01\x18\x84\x02\x32{^((\\*\\.)?[a-z0-9_]([a-z0-9_-]{0,62}[a-z0-9])?(\\.[a-z0-9_]([a-z0-9_-]{0,62}[a-z0-9])?)*|\\[[0-9a-f:.]+\\])(:[1-9][0-9]{0,4})?$\"A\n\x0bToolVersion\x12\"\n\x04tool\x18\x01 \x01(\x0b\x32\x14.hearth.tool.v1.Tool\x12\x0e\n\x06\x61uthor\x18\x02 \x01(\t*N\n\x08ToolKind\x12\x19\n\x15TOOL_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10TOOL_KIND_PYTHON\x10\x01\x12\x11\n\rTOOL_KIND_MCP\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,16 +48,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOOLSETTINGS'].fields_by_name['memory_mib']._serialized_options = b'\272H\007\032\005\030\200 (\020'
   _globals['_TOOLSETTINGS'].fields_by_name['secrets']._loaded_options = None
   _globals['_TOOLSETTINGS'].fields_by_name['secrets']._serialized_options = b'\272H#\222\001 \020 \030\001\"\032r\0302\026^[A-Z][A-Z0-9_]{0,63}$'
+  _globals['_TOOLSETTINGS'].fields_by_name['requirements']._loaded_options = None
+  _globals['_TOOLSETTINGS'].fields_by_name['requirements']._serialized_options = b'\272H\020\222\001\r\020 \030\001\"\007r\005\020\001\030\200\004'
+  _globals['_TOOLSETTINGS'].fields_by_name['output_kib']._loaded_options = None
+  _globals['_TOOLSETTINGS'].fields_by_name['output_kib']._serialized_options = b'\272H\007\032\005\030\200 (\001'
   _globals['_NETWORKPOLICY'].fields_by_name['allowed_hosts']._loaded_options = None
-  _globals['_NETWORKPOLICY'].fields_by_name['allowed_hosts']._serialized_options = b'\272H\020\222\001\r\020@\030\001\"\007r\005\020\001\030\375\001'
-  _globals['_TOOLKIND']._serialized_start=1063
-  _globals['_TOOLKIND']._serialized_end=1141
+  _globals['_NETWORKPOLICY'].fields_by_name['allowed_hosts']._serialized_options = b'\272H\220\001\222\001\214\001\020@\030\001\"\205\001r\202\001\020\001\030\204\0022{^((\\*\\.)?[a-z0-9_]([a-z0-9_-]{0,62}[a-z0-9])?(\\.[a-z0-9_]([a-z0-9_-]{0,62}[a-z0-9])?)*|\\[[0-9a-f:.]+\\])(:[1-9][0-9]{0,4})?$'
+  _globals['_TOOLKIND']._serialized_start=1290
+  _globals['_TOOLKIND']._serialized_end=1368
   _globals['_TOOL']._serialized_start=138
   _globals['_TOOL']._serialized_end=555
   _globals['_TOOLSETTINGS']._serialized_start=558
-  _globals['_TOOLSETTINGS']._serialized_end=933
-  _globals['_NETWORKPOLICY']._serialized_start=935
-  _globals['_NETWORKPOLICY']._serialized_end=994
-  _globals['_TOOLVERSION']._serialized_start=996
-  _globals['_TOOLVERSION']._serialized_end=1061
+  _globals['_TOOLSETTINGS']._serialized_end=1028
+  _globals['_NETWORKPOLICY']._serialized_start=1031
+  _globals['_NETWORKPOLICY']._serialized_end=1221
+  _globals['_TOOLVERSION']._serialized_start=1223
+  _globals['_TOOLVERSION']._serialized_end=1288
 # @@protoc_insertion_point(module_scope)

@@ -138,6 +138,8 @@ class ToolSettings(_message.Message):
     IDEMPOTENT_FIELD_NUMBER: _builtins.int
     NETWORK_FIELD_NUMBER: _builtins.int
     SECRETS_FIELD_NUMBER: _builtins.int
+    REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    OUTPUT_KIB_FIELD_NUMBER: _builtins.int
     return_limit: _builtins.int
     """Most characters of the result that the model sees: 1 to 1,000,000, default 50,000."""
     timeout_ms: _builtins.int
@@ -148,6 +150,8 @@ class ToolSettings(_message.Message):
     """A person must approve each call; default false."""
     idempotent: _builtins.bool
     """Calling it again with the same arguments does no harm: an interrupted call may be repeated; default false."""
+    output_kib: _builtins.int
+    """KiB of what it prints that are kept, the rest is cut with a note: 1 to 4,096, default 64, never more than the operator allows."""
     @_builtins.property
     def network(self) -> Global___NetworkPolicy:
         """What it may reach; default none."""
@@ -155,6 +159,13 @@ class ToolSettings(_message.Message):
     @_builtins.property
     def secrets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the organization's secrets that it gets as environment variables."""
+
+    @_builtins.property
+    def requirements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Python packages that it imports, as requirements (PEP 508) by name and version, optionally each with its hashes as pip writes
+        them; installed from wheels only, if the operator allows packages. Example: `humanize==4.9.0`,
+        `six==1.17.0 --hash=sha256:4721…`. FAILED_PRECONDITION PACKAGES_NOT_ALLOWED where it is not allowed.
+        """
 
     def __init__(
         self,
@@ -166,15 +177,19 @@ class ToolSettings(_message.Message):
         idempotent: _builtins.bool | None = ...,
         network: Global___NetworkPolicy | None = ...,
         secrets: _abc.Iterable[_builtins.str] | None = ...,
+        requirements: _abc.Iterable[_builtins.str] | None = ...,
+        output_kib: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_memory_mib", b"_memory_mib", "_requires_approval", b"_requires_approval", "_return_limit", b"_return_limit", "_timeout_ms", b"_timeout_ms", "idempotent", b"idempotent", "memory_mib", b"memory_mib", "network", b"network", "requires_approval", b"requires_approval", "return_limit", b"return_limit", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_memory_mib", b"_memory_mib", "_output_kib", b"_output_kib", "_requires_approval", b"_requires_approval", "_return_limit", b"_return_limit", "_timeout_ms", b"_timeout_ms", "idempotent", b"idempotent", "memory_mib", b"memory_mib", "network", b"network", "output_kib", b"output_kib", "requires_approval", b"requires_approval", "return_limit", b"return_limit", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_memory_mib", b"_memory_mib", "_requires_approval", b"_requires_approval", "_return_limit", b"_return_limit", "_timeout_ms", b"_timeout_ms", "idempotent", b"idempotent", "memory_mib", b"memory_mib", "network", b"network", "requires_approval", b"requires_approval", "return_limit", b"return_limit", "secrets", b"secrets", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_memory_mib", b"_memory_mib", "_output_kib", b"_output_kib", "_requires_approval", b"_requires_approval", "_return_limit", b"_return_limit", "_timeout_ms", b"_timeout_ms", "idempotent", b"idempotent", "memory_mib", b"memory_mib", "network", b"network", "output_kib", b"output_kib", "requirements", b"requirements", "requires_approval", b"requires_approval", "return_limit", b"return_limit", "secrets", b"secrets", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__idempotent: _TypeAlias = _typing.Literal["idempotent"]  # noqa: Y015
     _WhichOneofArgType__idempotent: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent"]  # noqa: Y015
     _WhichOneofReturnType__memory_mib: _TypeAlias = _typing.Literal["memory_mib"]  # noqa: Y015
     _WhichOneofArgType__memory_mib: _TypeAlias = _typing.Literal["_memory_mib", b"_memory_mib"]  # noqa: Y015
+    _WhichOneofReturnType__output_kib: _TypeAlias = _typing.Literal["output_kib"]  # noqa: Y015
+    _WhichOneofArgType__output_kib: _TypeAlias = _typing.Literal["_output_kib", b"_output_kib"]  # noqa: Y015
     _WhichOneofReturnType__requires_approval: _TypeAlias = _typing.Literal["requires_approval"]  # noqa: Y015
     _WhichOneofArgType__requires_approval: _TypeAlias = _typing.Literal["_requires_approval", b"_requires_approval"]  # noqa: Y015
     _WhichOneofReturnType__return_limit: _TypeAlias = _typing.Literal["return_limit"]  # noqa: Y015
@@ -185,6 +200,8 @@ class ToolSettings(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__idempotent) -> _WhichOneofReturnType__idempotent | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_mib) -> _WhichOneofReturnType__memory_mib | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__output_kib) -> _WhichOneofReturnType__output_kib | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__requires_approval) -> _WhichOneofReturnType__requires_approval | None: ...
     @_typing.overload
@@ -203,7 +220,10 @@ class NetworkPolicy(_message.Message):
     ALLOWED_HOSTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def allowed_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Host names, or `*.` and a host name; none means no network at all."""
+        """Host names, `*.` and a host name for all below it, or IP addresses (IPv6 in brackets), each with an optional `:port`; without
+        one, ports 80 and 443. None means no network at all. Private and local addresses are refused whatever is named here.
+        Example: `api.example.com`, `*.example.org:8443`.
+        """
 
     def __init__(
         self,

@@ -78,6 +78,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The resource is still used by others; metadata says by what."""
     ERROR_REASON_EMBEDDER_MISMATCH: _ErrorReason.ValueType  # 69
     """FAILED_PRECONDITION. The stored vectors were made by another embedder."""
+    ERROR_REASON_SECRET_MISSING: _ErrorReason.ValueType  # 74
+    """FAILED_PRECONDITION. The tool names a secret that the organization does not have, or that cannot be opened with the keys of this server.
+    Example: a call of a tool with `secrets: ["TOKEN"]` before SetSecret TOKEN.
+    """
+    ERROR_REASON_PACKAGES_NOT_ALLOWED: _ErrorReason.ValueType  # 75
+    """FAILED_PRECONDITION. The tool needs Python packages, and the operator does not allow any.
+    Example: a tool with `requirements` where HEARTH_PACKAGES_ALLOWED is not set.
+    """
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 80
     """ABORTED. The etag is stale: read again and retry."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 90
@@ -176,6 +184,14 @@ ERROR_REASON_RESOURCE_IN_USE: ErrorReason.ValueType  # 68
 """FAILED_PRECONDITION. The resource is still used by others; metadata says by what."""
 ERROR_REASON_EMBEDDER_MISMATCH: ErrorReason.ValueType  # 69
 """FAILED_PRECONDITION. The stored vectors were made by another embedder."""
+ERROR_REASON_SECRET_MISSING: ErrorReason.ValueType  # 74
+"""FAILED_PRECONDITION. The tool names a secret that the organization does not have, or that cannot be opened with the keys of this server.
+Example: a call of a tool with `secrets: ["TOKEN"]` before SetSecret TOKEN.
+"""
+ERROR_REASON_PACKAGES_NOT_ALLOWED: ErrorReason.ValueType  # 75
+"""FAILED_PRECONDITION. The tool needs Python packages, and the operator does not allow any.
+Example: a tool with `requirements` where HEARTH_PACKAGES_ALLOWED is not set.
+"""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 80
 """ABORTED. The etag is stale: read again and retry."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 90
