@@ -35,11 +35,20 @@ def bind(function: Callable[..., Any], arguments: dict[str, Any]) -> tuple[list[
     except Exception:
         hints = {}  # An annotation that does not resolve says nothing; the value is passed as it came.
     positional: list[Any] = []
+    skipped: list[Any] = []
     for name, parameter in inspect.signature(function).parameters.items():
         if name in remaining and name in hints:
             remaining[name] = convert(remaining[name], hints[name])
-        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY and name in remaining:
-            positional.append(remaining.pop(name))
+        if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY:
+            continue
+        if name in remaining:
+            # Those left out before it take their places by their defaults.
+            positional += [*skipped, remaining.pop(name)]
+            skipped.clear()
+        elif parameter.default is inspect.Parameter.empty:
+            raise TypeError(f"{function.__name__}() missing a required argument: {name!r}")
+        else:
+            skipped.append(parameter.default)
     return positional, remaining
 
 
