@@ -9,11 +9,16 @@ from hearth.tool.v1.mcp_server_service_pb2_grpc import add_McpServerServiceServi
 from hearth.tool.v1.secret_service_pb2_grpc import add_SecretServiceServicer_to_server
 from hearth.tool.v1.tool_execution_service_pb2_grpc import add_ToolExecutionServiceServicer_to_server
 from hearth.tool.v1.tool_service_pb2_grpc import add_ToolServiceServicer_to_server
+from tool_svc.adapters.mcp.client import McpConnections
+from tool_svc.adapters.no_secrets import NoSecrets
 from tool_svc.adapters.sandbox.pool import SandboxPool
 from tool_svc.managers.execution_manager import ExecutionManager
+from tool_svc.managers.mcp_executor import McpExecutor
+from tool_svc.managers.mcp_server_manager import McpServerManager
 from tool_svc.managers.tool_manager import ToolManager
 from tool_svc.repositories.unit_of_work import PostgresUnitOfWork
-from tool_svc.servicers.future_servicers import McpServerServicer, SecretServicer
+from tool_svc.servicers.future_servicers import SecretServicer
+from tool_svc.servicers.mcp_server_servicer import McpServerServicer
 from tool_svc.servicers.tool_execution_servicer import ToolExecutionServicer
 from tool_svc.servicers.tool_servicer import ToolServicer
 from tool_svc.settings import ToolServiceSettings
@@ -36,16 +41,24 @@ async def build(settings: ToolServiceSettings) -> Assembly:
     )
     work = PostgresUnitOfWork(database)
     tools = ToolServicer(ToolManager(work), pages)
-    executions = ToolExecutionServicer(ExecutionManager(work, sandbox, settings.ceiling()))
+    remote = McpConnections(settings.mcp())
+    secrets = NoSecrets()
+    servers = McpServerManager(work, remote, secrets, settings.mcp_max_servers)
+    calls = ExecutionManager(work, sandbox, settings.ceiling(), McpExecutor(work, remote, secrets))
+    executions = ToolExecutionServicer(calls)
     return Assembly(
         servicers=[
             (add_ToolServiceServicer_to_server, tools, "hearth.tool.v1.ToolService"),
             (add_ToolExecutionServiceServicer_to_server, executions, "hearth.tool.v1.ToolExecutionService"),
-            (add_McpServerServiceServicer_to_server, McpServerServicer(), "hearth.tool.v1.McpServerService"),
+            (
+                add_McpServerServiceServicer_to_server,
+                McpServerServicer(servers, pages),
+                "hearth.tool.v1.McpServerService",
+            ),
             (add_SecretServiceServicer_to_server, SecretServicer(), "hearth.tool.v1.SecretService"),
         ],
         verifier=trusted.verifier,
         background=[trusted.revocations],
-        # Not background work: the sandbox ends after the calls that still run in it.
-        closers=[database.close, users.close, sandbox.stop],
+        # Not background work: the sandbox and the connections end after the calls that still run in them.
+        closers=[database.close, users.close, sandbox.stop, remote.stop],
     )

@@ -5,7 +5,7 @@ from typing import Protocol
 from uuid import UUID
 
 from chassis.once import RequestKey
-from tool_svc.interfaces.repositories import ToolRepository
+from tool_svc.interfaces.repositories import McpServerRepository, ToolRepository
 
 
 class Answer(Protocol):
@@ -21,6 +21,9 @@ class Transaction(Protocol):
 
     @property
     def tools(self) -> ToolRepository: ...
+
+    @property
+    def mcp_servers(self) -> McpServerRepository: ...
 
     def once(self, key: RequestKey | None) -> AbstractAsyncContextManager[Answer]:
         """A block that a repeated request does not enter: it is answered as before."""

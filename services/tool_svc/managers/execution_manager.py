@@ -23,9 +23,11 @@ from tool_svc.domain.execution import (
     Outcome,
     OutputChunk,
     SandboxCall,
+    SandboxEvent,
     Succeeded,
 )
-from tool_svc.domain.tool import Tool
+from tool_svc.domain.tool import Tool, ToolKind
+from tool_svc.interfaces.mcp import RemoteExecutor
 from tool_svc.interfaces.sandbox import Sandbox, SandboxBusy, SandboxUnavailable
 from tool_svc.interfaces.unit_of_work import UnitOfWork
 from tool_svc.managers.tool_manager import require, require_named
@@ -68,10 +70,13 @@ class ExecutionResult:
 class ExecutionManager:
     """Business rules of calls. `ceiling` is what the operator allows any tool."""
 
-    def __init__(self, unit_of_work: UnitOfWork, sandbox: Sandbox, ceiling: ExecutionLimits) -> None:
+    def __init__(
+        self, unit_of_work: UnitOfWork, sandbox: Sandbox, ceiling: ExecutionLimits, remote: RemoteExecutor
+    ) -> None:
         self._work = unit_of_work
         self._sandbox = sandbox
         self._ceiling = ceiling
+        self._remote = remote
 
     async def execute(self, caller: Identity, call: ToolCall) -> AsyncGenerator[OutputChunk | ExecutionResult]:
         """Output as it comes, then one result. Closing the generator ends the tool at once.
@@ -83,18 +88,10 @@ class ExecutionManager:
             raise invalid_field("request_id", "must not hold NUL")
         tool = await self._load(caller, call)
         await asyncio.to_thread(json_schema.check_arguments, tool.content.parameters, call.arguments)
-        sandbox_call = SandboxCall(
-            call_id=str(ids.new()),
-            source=tool.content.source_code,
-            entry_point=tool.content.entry_point,
-            arguments=call.arguments,
-            limits=tool.content.settings.limits(self._ceiling),
-            environment={"HEARTH_REQUEST_ID": call.request_id} if call.request_id else {},
-        )
         started = time.monotonic()
         truncated = False
         try:
-            async with contextlib.aclosing(self._sandbox.execute(sandbox_call)) as events:
+            async with contextlib.aclosing(self._events(tool, call)) as events:
                 async for event in events:
                     if isinstance(event, OutputChunk):
                         truncated = truncated or event.truncated
@@ -106,6 +103,20 @@ class ExecutionManager:
             raise ResourceExhausted(message, reason="RATE_LIMITED", retry_after_s=busy.retry_after_s) from None
         except SandboxUnavailable as error:
             raise Unavailable("the sandbox does not answer", reason="DEPENDENCY_UNAVAILABLE") from error
+
+    def _events(self, tool: Tool, call: ToolCall) -> AsyncGenerator[SandboxEvent]:
+        limits = tool.content.settings.limits(self._ceiling)
+        if tool.kind is ToolKind.MCP:
+            return self._remote.execute(tool, call.arguments, limits)
+        sandbox_call = SandboxCall(
+            call_id=str(ids.new()),
+            source=tool.content.source_code,
+            entry_point=tool.content.entry_point,
+            arguments=call.arguments,
+            limits=limits,
+            environment={"HEARTH_REQUEST_ID": call.request_id} if call.request_id else {},
+        )
+        return self._sandbox.execute(sandbox_call)
 
     async def _load(self, caller: Identity, call: ToolCall) -> Tool:
         async with self._work.of(caller.organization_id) as work:

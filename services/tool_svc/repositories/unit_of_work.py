@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chassis.database import Database
 from chassis.idempotency import Replayed, Slot, idempotent
 from chassis.once import RequestKey
+from tool_svc.repositories.mcp_server_repository import PostgresMcpServers
 from tool_svc.repositories.tool_repository import PostgresTools
 
 
@@ -19,6 +20,7 @@ class PostgresTransaction:
         self._session = session
         self._organization_id = organization_id
         self.tools = PostgresTools(session, organization_id)
+        self.mcp_servers = PostgresMcpServers(session, organization_id)
 
     @asynccontextmanager
     async def once(self, key: RequestKey | None) -> AsyncGenerator[Slot]:

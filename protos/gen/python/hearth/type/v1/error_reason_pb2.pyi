@@ -74,6 +74,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The resource is still used by others; metadata says by what."""
     ERROR_REASON_EMBEDDER_MISMATCH: _ErrorReason.ValueType  # 69
     """FAILED_PRECONDITION. The stored vectors were made by another embedder."""
+    ERROR_REASON_MCP_SERVER_FAILED: _ErrorReason.ValueType  # 76
+    """FAILED_PRECONDITION. The MCP server cannot be reached, or does not keep to the protocol; the message says how."""
+    ERROR_REASON_MCP_TRANSPORT_DISABLED: _ErrorReason.ValueType  # 77
+    """FAILED_PRECONDITION. The operator of this Hearth does not allow this way of reaching MCP servers."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 80
     """ABORTED. The etag is stale: read again and retry."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 90
@@ -166,6 +170,10 @@ ERROR_REASON_RESOURCE_IN_USE: ErrorReason.ValueType  # 68
 """FAILED_PRECONDITION. The resource is still used by others; metadata says by what."""
 ERROR_REASON_EMBEDDER_MISMATCH: ErrorReason.ValueType  # 69
 """FAILED_PRECONDITION. The stored vectors were made by another embedder."""
+ERROR_REASON_MCP_SERVER_FAILED: ErrorReason.ValueType  # 76
+"""FAILED_PRECONDITION. The MCP server cannot be reached, or does not keep to the protocol; the message says how."""
+ERROR_REASON_MCP_TRANSPORT_DISABLED: ErrorReason.ValueType  # 77
+"""FAILED_PRECONDITION. The operator of this Hearth does not allow this way of reaching MCP servers."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 80
 """ABORTED. The etag is stale: read again and retry."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 90
