@@ -48,6 +48,7 @@ class Connection:
         self._ready: asyncio.Future[Session] = loop.create_future()
         self._failed: asyncio.Future[McpFailed] = loop.create_future()
         self._closing = asyncio.Event()
+        self._opening = True
         self._work: set[asyncio.Task[Any]] = set()
         # Not the context of the call that opens it: it outlives that.
         self._task = asyncio.create_task(self._run(), name=f"mcp {name}", context=contextvars.Context())
@@ -119,6 +120,8 @@ class Connection:
     def _close_if_unused(self) -> None:
         if self.retired and self.calls == 0:
             self._closing.set()
+            if self._opening:
+                self._task.cancel()
 
     def _fail(self, failure: McpFailed) -> None:
         if not self._failed.done():
@@ -128,11 +131,16 @@ class Connection:
     async def _run(self) -> None:
         try:
             async with self._open_session(self._fail) as session:
+                self._opening = False
                 self._ready.set_result(session)
                 await self._closing.wait()
+        except asyncio.CancelledError:
+            self._opening = False  # Nobody waits for it any more; all of it has been undone.
         except McpFailed as failure:
+            self._opening = False
             self._fail(failure)
         except Exception as error:
+            self._opening = False
             _LOG.debug("a session with an MCP server broke", exc_info=error)
             self._fail(McpFailed("the session broke", begun=True))
         finally:

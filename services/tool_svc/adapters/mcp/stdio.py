@@ -28,6 +28,10 @@ _SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
 _SCRATCH_BYTES = 64 * MIB
 _SCRATCH_CHECK_S = 1.0
 _MAX_DIAGNOSIS = 300
+_DIAGNOSIS_S = 1.0
+_END_S = 5.0
+# What the launcher's own words begin with.
+_LAUNCHER = "hearth: "
 
 Process = asyncio.subprocess.Process
 
@@ -102,8 +106,10 @@ class StdioProcesses:
 async def _piped(process: Process, folder: Path, budget: Budget, on_failure: OnFailure) -> AsyncGenerator[Any]:
     into, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     write, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
+    diagnosis: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     async with into, read, write, outgoing, anyio.create_task_group() as group:
-        group.start_soon(_read, process, into, budget, on_failure)
+        group.start_soon(_diagnose, process, diagnosis)
+        group.start_soon(_read, process, into, budget, diagnosis, on_failure)
         group.start_soon(_write, process, outgoing)
         group.start_soon(_watch_folder, folder, on_failure)
         try:
@@ -113,10 +119,13 @@ async def _piped(process: Process, folder: Path, budget: Budget, on_failure: OnF
 
 
 async def _read(
-    process: Process, into: MemoryObjectSendStream[SessionMessage | Exception], budget: Budget, on_failure: OnFailure
+    process: Process,
+    into: MemoryObjectSendStream[SessionMessage | Exception],
+    budget: Budget,
+    diagnosis: asyncio.Future[str],
+    on_failure: OnFailure,
 ) -> None:
     assert process.stdout is not None
-    diagnosis = asyncio.ensure_future(_diagnosis(process))
     try:
         async with into:
             while line := await process.stdout.readuntil(b"\n"):
@@ -127,7 +136,8 @@ async def _read(
                     continue  # What programs print when they should not.
                 await into.send(SessionMessage(message))
     except asyncio.IncompleteReadError:
-        said = await diagnosis
+        await asyncio.wait([diagnosis], timeout=_DIAGNOSIS_S)
+        said = diagnosis.result() if diagnosis.done() else ""
         on_failure(McpFailed(f"its process ended{said}", begun=True))
     except asyncio.LimitOverrunError:
         on_failure(McpFailed("a message of it is too large", begun=True))
@@ -135,8 +145,6 @@ async def _read(
         on_failure(failure)
     except (anyio.BrokenResourceError, anyio.ClosedResourceError):
         pass  # The session has ended.
-    finally:
-        diagnosis.cancel()
 
 
 async def _write(process: Process, outgoing: MemoryObjectReceiveStream[SessionMessage]) -> None:
@@ -148,14 +156,12 @@ async def _write(process: Process, outgoing: MemoryObjectReceiveStream[SessionMe
             await process.stdin.drain()
 
 
-async def _diagnosis(process: Process) -> str:
-    """Reads what the process says on standard error, so that it can say more, and keeps what the launcher said first."""
+async def _diagnose(process: Process, diagnosis: asyncio.Future[str]) -> None:
+    """Reads what the process says on standard error, so that it can say more; keeps what the launcher said, if it did."""
     assert process.stderr is not None
-    first = await process.stderr.read(_MAX_DIAGNOSIS)
-    while await process.stderr.read(65_536):
-        pass
-    text = first.decode("utf-8", "replace")
-    return f": {text.removeprefix('hearth: ').strip()}" if text.startswith("hearth: ") else ""
+    first = (await process.stderr.read(_MAX_DIAGNOSIS)).decode("utf-8", "replace")
+    diagnosis.set_result(f": {first.removeprefix(_LAUNCHER).strip()}" if first.startswith(_LAUNCHER) else "")
+    await _drain(process.stderr)
 
 
 async def _watch_folder(folder: Path, on_failure: OnFailure) -> None:
@@ -168,6 +174,18 @@ async def _watch_folder(folder: Path, on_failure: OnFailure) -> None:
 
 async def _end(process: Process) -> None:
     """Kills the process and all that it started: none of them can leave its group."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+    process.stdin.close()
+    # Its end is not seen before the ends of its pipes are.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_END_S):
+            await asyncio.gather(process.wait(), _drain(process.stdout), _drain(process.stderr))
+
+
+async def _drain(stream: asyncio.StreamReader) -> None:
+    while await stream.read(65_536):
+        pass
