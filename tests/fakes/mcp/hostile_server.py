@@ -182,7 +182,10 @@ _STREAMS: dict[str, Any] = {
     "progress_flood": _Endless(
         b"".join(
             _event(
-                {"method": "notifications/progress", "params": {"progressToken": n, "progress": 1, "message": "x" * 90}}
+                {
+                    "method": "notifications/progress",
+                    "params": {"progressToken": n, "progress": 1, "message": "x" * 900},
+                }
             )
             for n in range(20)
         )

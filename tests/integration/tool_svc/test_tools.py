@@ -17,7 +17,6 @@ from chassis.errors import (
     PermissionDenied,
     Unimplemented,
 )
-from hearth.tool.v1 import mcp_server_service_pb2 as mcp_pb
 from hearth.tool.v1 import secret_service_pb2 as secret_pb
 from hearth.tool.v1 import tool_pb2
 from hearth.tool.v1 import tool_service_pb2 as pb
@@ -313,7 +312,6 @@ async def test_what_is_not_built_yet_says_so(organization: Organization) -> None
         tool_pb2.ToolSettings(network=tool_pb2.NetworkPolicy(allowed_hosts=["example.com"])),
     )
     calls = [organization.member.create(settings=one) for one in settings]
-    calls.append(organization.admin.mcp_servers.ListMcpServers(mcp_pb.ListMcpServersRequest()))
     calls.append(organization.admin.secrets.ListSecrets(secret_pb.ListSecretsRequest()))
     for call in calls:
         with pytest.raises(Unimplemented) as refused:

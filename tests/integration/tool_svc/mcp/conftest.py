@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
@@ -77,7 +78,7 @@ async def connections(scratch_root: Path, programs: Programs) -> AsyncIterator[M
 
 
 def settings(scratch_root: Path, **values: Any) -> McpSettings:
-    return McpSettings(**{"scratch_root": scratch_root, "allowed_networks": LOOPBACK, **values})
+    return replace(McpSettings(scratch_root, LOOPBACK), **values)
 
 
 def http_server(url: str, **values: Any) -> McpServer:

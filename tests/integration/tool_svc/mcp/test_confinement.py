@@ -1,6 +1,7 @@
 """What a server on stdio cannot do; the same server on HTTP, which nobody confines, shows that each attempt works."""
 
 import os
+import subprocess
 
 import pytest
 
@@ -21,7 +22,7 @@ _ATTACKS = {
     "opens_a_unix_socket": "__import__('socket').socket(1, 1)",
     "leaves_its_group": "__import__('os').setpgid(0, 0) if __import__('os').getpid() != __import__('os').getpgrp() else "
     "__import__('subprocess').run(['/bin/true'], start_new_session=True, check=True)",
-    "makes_a_namespace": "__import__('ctypes').CDLL(None, use_errno=True).unshare(0x10000000) and 1 / 0",
+    "makes_a_namespace": "__import__('subprocess').run(['/usr/bin/unshare', '--user', '/bin/true'], check=True)",
     "uses_too_much_memory": "len(bytearray(2 << 30))",
     "writes_a_huge_file": "open('/tmp/hearth-mcp-huge' if __import__('os').access('/etc/passwd', 4) else 'huge', 'wb')"
     ".truncate(100 << 20)",
@@ -41,8 +42,11 @@ async def test_an_attack_fails_confined_and_works_unconfined(
     source = _ATTACKS[name]
     confined = await attempt(connections, stdio_server(programs.sdk()), source)
     assert confined.startswith("could not: "), confined
-    if name == "makes_a_namespace" and os.geteuid() != 0:
-        return  # Where users may not make namespaces anyway there is nothing to compare with.
+    if (
+        name == "makes_a_namespace"
+        and subprocess.run(["/usr/bin/unshare", "--user", "/bin/true"], check=False).returncode
+    ):
+        return  # Where nobody may make namespaces there is nothing to compare with.
     unconfined = await attempt(connections, http_server(sdk_url), source)
     assert unconfined.startswith("could: "), unconfined
 
