@@ -48,4 +48,6 @@ def environment(model_server: ThreadedModelServer) -> dict[str, str]:
         "HEARTH_OPENAI_BASE_URL": model_server.url,
         "HEARTH_LOCAL_MODEL": "0",
         "HEARTH_SIGNING_KEY_PUBLICATION_S": str(PUBLICATION_S),
+        # MCP servers of tests are on this machine.
+        "HEARTH_MCP_ALLOWED_NETWORKS": "127.0.0.0/8",
     }

@@ -6,6 +6,7 @@ from hearth_client.cli._account import key, keys, org, token, user, whoami
 from hearth_client.cli._agent import agent
 from hearth_client.cli._chat import chat
 from hearth_client.cli._conversation import conversation
+from hearth_client.cli._mcp import mcp
 from hearth_client.cli._memory import memory
 from hearth_client.cli._model import model
 from hearth_client.cli._run import run
@@ -76,7 +77,7 @@ def cli(ctx: click.Context, url: str, api_key: str) -> None:
     ctx.call_on_close(ctx.ensure_object(Session).close)
 
 
-for _command in (chat, agent, conversation, run, tool, memory, model, org, user, key, keys, token, whoami):
+for _command in (chat, agent, conversation, run, tool, mcp, memory, model, org, user, key, keys, token, whoami):
     cli.add_command(_command)
 
 

@@ -1,14 +1,8 @@
 """Real MCP servers, started by the tests, and connections to them."""
 
 import asyncio
-import contextlib
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -19,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from deploy.local.home import PROJECT
-from deploy.local.ports import free_ports
 from tests.fakes.mcp.hostile_server import HostileServer
+from tests.fakes.mcp.sdk_process import serving_sdk
 from tests.integration.tool_svc.mcp.reachable import Programs
 from tool_svc.adapters.mcp.client import McpConnections
 from tool_svc.adapters.mcp.settings import McpSettings
@@ -40,16 +33,8 @@ def programs(sandbox_dir: Path) -> Programs:
 @pytest.fixture(scope="session")
 def sdk_url() -> Iterator[str]:
     """The official SDK's server on streamable HTTP."""
-    (port,) = free_ports(1)
-    script = PROJECT / "tests" / "fakes" / "mcp" / "sdk_server.py"
-    process = subprocess.Popen([sys.executable, str(script), str(port)], stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}/mcp"
-    try:
-        _wait_for(url)
+    with serving_sdk() as url:
         yield url
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture
@@ -104,15 +89,3 @@ async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, "it did not come to be"
         await asyncio.sleep(0.05)
-
-
-def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with contextlib.suppress(urllib.error.URLError):
-            try:
-                urllib.request.urlopen(url, timeout=1)
-            except urllib.error.HTTPError:
-                return
-        time.sleep(0.1)
-    raise AssertionError(f"nothing serves at {url}")
