@@ -1,12 +1,14 @@
 """McpServerService and tools of MCP servers over gRPC: synced into the organization, versioned, called."""
 
 import asyncio
+import signal
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import psycopg
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -380,3 +382,17 @@ async def test_stdio_is_off_unless_allowed(own_service: ToolProcess, issuer: Iss
         with pytest.raises(DomainError, match="has no public address"):
             await sync(admin, server)
         assert hostile.headers == []
+
+
+async def test_a_killed_service_takes_its_servers_along(
+    own_service: ToolProcess, issuer: Issuer, programs: Programs
+) -> None:
+    own_service.environment |= {"HEARTH_MCP_STDIO": "true", "HEARTH_MCP_STDIO_PATHS": str(programs.folder)}
+    own_service.start()
+    async with open_channel(own_service.address) as channel:
+        organization = Organization(channel, issuer)
+        server = await register(organization.admin, command=programs.hostile("deaf"))
+        await sync(organization.member, server)
+    (process,) = [one for one in psutil.process_iter(["cmdline"]) if "deaf" in (one.info["cmdline"] or ())]
+    own_service.stop(signal.SIGKILL)
+    process.wait(timeout=5)
