@@ -5,6 +5,7 @@ Written without the SDK, which would not let it. `calls` counts what was asked o
 
 import asyncio
 import json
+import ssl
 import zlib
 from collections import Counter
 from typing import Any
@@ -22,7 +23,8 @@ _ADD = {
 class HostileServer:
     """One server with many faces."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.url = ""
         self.calls: Counter[str] = Counter()
         self.headers: list[dict[str, str]] = []
@@ -38,10 +40,10 @@ class HostileServer:
         app.router.add_route("*", "/{face}", self._serve)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
         await site.start()
         port = self._runner.addresses[0][1]
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{port}"
 
     async def stop(self) -> None:
         assert self._runner is not None

@@ -102,6 +102,7 @@ class McpConnections:
         self._stopped = True
         if self._reaper is not None:
             self._reaper.cancel()
+            await asyncio.wait([self._reaper])
         await asyncio.gather(*(connection.end() for connection in self._alive))
         self._alive.clear()
         self._kept.clear()
