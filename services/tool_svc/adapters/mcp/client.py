@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _MAX_PAGES = 50
 _BUSY_RETRY_AFTER_S = 1.0
+# One organization may hold a quarter of the connections.
+_SHARES = 4
 _SDK = "tool_svc.adapters.mcp.session"
 _PROCESSES = "tool_svc.adapters.mcp.stdio"
 
@@ -141,7 +143,7 @@ class McpConnections:
             kept.connection.retire()
         if self._stopped:
             raise McpFailed("this server is shutting down")
-        self._make_room()
+        self._make_room(server.organization_id)
         connection = self._connect(server, secrets)
         self._kept[server.id] = _Kept(connection, fingerprint)
         self._alive.add(connection)
@@ -158,17 +160,23 @@ class McpConnections:
         def open_session(on_failure: OnFailure) -> "AbstractAsyncContextManager[Session]":
             return sdk.open_session(server, secrets, self._settings, self._processes, budget, on_failure)
 
-        return Connection(server.name, open_session, budget)
+        return Connection(server.organization_id, open_session, budget)
 
-    def _make_room(self) -> None:
-        """Raises McpBusy when all connections are in use or ending."""
+    def _make_room(self, owner: UUID) -> None:
+        """Raises McpBusy when all connections, or all that one organization may have, are in use or ending."""
         self._forget_ended()
-        if len(self._alive) < self._settings.max_connections:
+        own = [connection for connection in self._alive if connection.owner == owner]
+        share = max(1, self._settings.max_connections // _SHARES)
+        if len(own) >= share:
+            crowd = own
+        elif len(self._alive) >= self._settings.max_connections:
+            crowd = list(self._alive)
+        else:
             return
-        idle = [connection for connection in self._alive if connection.calls == 0 and not connection.retired]
+        idle = [connection for connection in crowd if connection.calls == 0 and not connection.retired]
         if idle:
             min(idle, key=lambda connection: connection.last_used).retire()
-        # Its place is free when its process has ended; the caller comes again.
+        # Its place is free when it has ended; the caller comes again.
         raise McpBusy(_BUSY_RETRY_AFTER_S)
 
     def _forget_ended(self) -> None:

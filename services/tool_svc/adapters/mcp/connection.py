@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
+from uuid import UUID
 
 from tool_svc.adapters.mcp.budget import Budget
 from tool_svc.interfaces.mcp import McpFailed, McpTimedOut
@@ -34,10 +35,11 @@ OpenSession = Callable[[OnFailure], AbstractAsyncContextManager[Session]]
 
 
 class Connection:
-    """A session in a task of its own. It opens by itself; after `retire` it ends as soon as no call uses it."""
+    """A session in a task of its own, opened for `owner`. It opens by itself; after `retire` it ends as soon as no call uses it."""
 
-    def __init__(self, name: str, open_session: OpenSession, budget: Budget) -> None:
+    def __init__(self, owner: UUID, open_session: OpenSession, budget: Budget) -> None:
         loop = asyncio.get_running_loop()
+        self.owner = owner
         self.calls = 0
         self.last_used = loop.time()
         self.retired = False
@@ -51,7 +53,7 @@ class Connection:
         self._opening = True
         self._work: set[asyncio.Task[Any]] = set()
         # Not the context of the call that opens it: it outlives that.
-        self._task = asyncio.create_task(self._run(), name=f"mcp {name}", context=contextvars.Context())
+        self._task = asyncio.create_task(self._run(), context=contextvars.Context())
 
     @property
     def ended(self) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,23 @@ async def test_there_are_only_so_many_connections(hostile: HostileServer, scratc
                     except McpBusy:
                         await asyncio.sleep(0.1)
     finally:
+        await made.stop()
+
+
+async def test_one_organization_leaves_room_for_others(hostile: HostileServer, scratch_root: Path) -> None:
+    made = McpConnections(settings(scratch_root, max_connections=8))
+    greedy = [http_server(f"{hostile.url}/hang") for _ in range(3)]
+    greedy = [replace(server, organization_id=greedy[0].organization_id) for server in greedy]
+    held = [asyncio.create_task(call(made, server, "add", a=1)) for server in greedy[:2]]
+    try:
+        await asyncio.sleep(0.5)
+        with pytest.raises(McpBusy):
+            await call(made, greedy[2], "add", a=1)
+        assert (await call(made, http_server(f"{hostile.url}/good"), "add", a=1)).value == "good"
+    finally:
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
         await made.stop()
 
 
