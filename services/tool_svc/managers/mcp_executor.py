@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chassis.errors import ResourceExhausted
+from chassis.tasks import end_task
 from tool_svc.domain.execution import (
     ExecutionLimits,
     Failed,
@@ -68,8 +69,7 @@ class McpExecutor:
                 yield chunk
             yield await call
         finally:
-            call.cancel()
-            await asyncio.wait([call])
+            await end_task(call)
             if not call.cancelled():
                 call.exception()  # Seen: it has been raised above, or nobody waits for it any more.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from chassis.tasks import end_task
 from tool_svc.adapters.mcp.budget import Budget
 from tool_svc.adapters.mcp.connection import Connection, OnFailure, Session
 from tool_svc.adapters.mcp.settings import McpSettings
@@ -103,8 +104,7 @@ class McpConnections:
         """End all connections."""
         self._stopped = True
         if self._reaper is not None:
-            self._reaper.cancel()
-            await asyncio.wait([self._reaper])
+            await end_task(self._reaper)
         await asyncio.gather(*(connection.end() for connection in self._alive))
         self._alive.clear()
         self._kept.clear()

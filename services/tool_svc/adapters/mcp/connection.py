@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+from chassis.tasks import end_task
 from tool_svc.adapters.mcp.budget import Budget
 from tool_svc.interfaces.mcp import McpFailed, McpTimedOut
 
@@ -94,8 +95,7 @@ class Connection:
         done, _ = await asyncio.wait([self._task], timeout=_END_S)
         if not done:
             _LOG.warning("a connection to an MCP server does not end; it is cancelled")
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await end_task(self._task)
 
     async def _outcome(self, work: Callable[[Session], Coroutine[Any, Any, Result]]) -> Result:
         await asyncio.wait([self._ready, self._failed], return_when=asyncio.FIRST_COMPLETED)
