@@ -269,7 +269,7 @@ _SAMPLE = Names(
         name: name
         for name in (
             *("organization", "user", "key", "tool", "tool_name", "agent", "agent_name", "conversation"),
-            *("message", "run", "block", "block_etag", "passage"),
+            *("message", "run", "block", "block_etag", "passage", "mcp_server"),
         )
     },
 )

@@ -6,14 +6,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from deploy.local.ports import free_ports
 
 
 @contextlib.contextmanager
-def serving_sdk() -> Iterator[str]:
+def serving_sdk() -> Generator[str]:
     """The URL of the official SDK's server on streamable HTTP."""
     (port,) = free_ports(1)
     script = Path(__file__).with_name("sdk_server.py")

@@ -108,7 +108,7 @@ class Tools:
         *,
         name_prefix: str = "",
         tags: Iterable[str] = (),
-        kind: ToolKind = ToolKind.TOOL_KIND_UNSPECIFIED,
+        kind: ToolKind.ValueType = ToolKind.TOOL_KIND_UNSPECIFIED,
         tool_ids: Iterable[str] = (),
         page_size: int = 0,
     ) -> AsyncIterator[Tool]:

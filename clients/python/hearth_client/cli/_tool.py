@@ -76,7 +76,7 @@ def push(
     """
     from hearth_client._tool_decorator import ToolOptions
 
-    given = {"name": name, "description": description, "tags": tags, "timeout_s": timeout_s}
+    given: dict[str, Any] = {"name": name, "description": description, "tags": tags, "timeout_s": timeout_s}
     chosen = {option: value for option, value in given.items() if value}
     found = list(_sources(read_text(file if file == "-" else f"@{file}"), function))
     if len(found) > 1 and (name or description):
