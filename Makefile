@@ -32,7 +32,7 @@ status: ## Show each process: address, health, restarts, memory
 	@if [ -x $(BIN)/python ]; then exec $(LOCAL) status; else echo "Hearth is not installed here, so it does not run"; exit 1; fi
 
 .PHONY: test
-test: check browser ## Run check and every other test, on the full real stack
+test: check browser mcp-server ## Run check and every other test, on the full real stack
 	@HEARTH_LOCAL_MODEL=1 $(LOCAL) model
 	$(BIN)/pytest -q -n 2 --dist loadfile tests/integration
 	$(BIN)/pytest -q tests/contract tests/e2e tests/reliability
@@ -75,6 +75,20 @@ browser:
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
 	else echo "The tests of the page need Chromium: install the package chromium (apt-get install chromium)" >&2; exit 1; fi
+
+# One MCP server that others wrote, for the tests. Not in the lock of the project: it is neither shipped nor imported.
+MCP_SERVER := @modelcontextprotocol/server-everything@2026.8.31
+.PHONY: mcp-server
+mcp-server: $(INSTALLED)
+	@if ! command -v npm >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nodejs npm; \
+		else echo "The tests of MCP need npm: install the packages nodejs and npm" >&2; exit 1; fi; fi
+	@if [ "$$(cat $(VENV)/npm/.installed 2>/dev/null)" != "$(MCP_SERVER)" ]; then \
+		echo "Installing $(MCP_SERVER) into $(VENV)/npm"; \
+		mkdir -p $(VENV)/npm && rm -rf $(VENV)/npm/node_modules; \
+		npm install --silent --prefix $(VENV)/npm --no-audit --no-fund --no-package-lock --ignore-scripts $(MCP_SERVER); \
+		echo "$(MCP_SERVER)" > $(VENV)/npm/.installed; fi
 
 $(INSTALLED):
 	@if [ -z "$(PYTHON)" ]; then echo "Hearth needs Python 3.11 or newer" >&2; exit 1; fi

@@ -17,16 +17,20 @@ from hearth.tool.v1.secret_service_pb2_grpc import add_SecretServiceServicer_to_
 from hearth.tool.v1.tool_execution_service_pb2_grpc import add_ToolExecutionServiceServicer_to_server
 from hearth.tool.v1.tool_service_pb2_grpc import add_ToolServiceServicer_to_server
 from tool_svc.adapters.egress.proxy import EgressProxy
+from tool_svc.adapters.mcp.client import McpConnections
 from tool_svc.adapters.sandbox.pool import SandboxPool
 from tool_svc.adapters.stored_secrets import StoredSecrets
 from tool_svc.adapters.vault import EnvelopeVault, MasterKeyWrapper
 from tool_svc.managers.call_quota import CallQuota
 from tool_svc.managers.execution_manager import ExecutionManager
+from tool_svc.managers.mcp_executor import McpExecutor
+from tool_svc.managers.mcp_server_manager import McpServerManager
+from tool_svc.managers.sandbox_executor import SandboxExecutor
 from tool_svc.managers.secret_manager import SecretManager
 from tool_svc.managers.tool_manager import ToolManager
 from tool_svc.repositories.call_reader import PostgresCallReader
 from tool_svc.repositories.unit_of_work import PostgresUnitOfWork
-from tool_svc.servicers.future_servicers import McpServerServicer
+from tool_svc.servicers.mcp_server_servicer import McpServerServicer
 from tool_svc.servicers.secret_servicer import SecretServicer
 from tool_svc.servicers.tool_execution_servicer import ToolExecutionServicer
 from tool_svc.servicers.tool_servicer import ToolServicer
@@ -57,22 +61,29 @@ async def build(settings: ToolServiceSettings) -> Assembly:
     secrets = SecretServicer(SecretManager(work, vault), pages)
     reader = PostgresCallReader(database)
     values = StoredSecrets(reader, vault)
+    remote = McpConnections(settings.mcp())
+    servers = McpServerManager(work, remote, values, settings.mcp_max_servers)
     quota = CallQuota(work, trusted.limits)
-    calls = ExecutionManager(reader, quota, values, packages, sandbox, settings.turns(), settings.ceiling())
+    local = SandboxExecutor(values, packages, sandbox, settings.turns())
+    calls = ExecutionManager(reader, quota, local, McpExecutor(work, remote, values), settings.ceiling())
     executions = ToolExecutionServicer(calls)
     await nats.open()
     return Assembly(
         servicers=[
             (add_ToolServiceServicer_to_server, tools, "hearth.tool.v1.ToolService"),
             (add_ToolExecutionServiceServicer_to_server, executions, "hearth.tool.v1.ToolExecutionService"),
-            (add_McpServerServiceServicer_to_server, McpServerServicer(), "hearth.tool.v1.McpServerService"),
+            (
+                add_McpServerServiceServicer_to_server,
+                McpServerServicer(servers, pages),
+                "hearth.tool.v1.McpServerService",
+            ),
             (add_SecretServiceServicer_to_server, secrets, "hearth.tool.v1.SecretService"),
             (add_UsageServiceServicer_to_server, UsageServicer(quota), "hearth.tool.internal.v1.UsageService"),
         ],
         verifier=trusted.verifier,
         audit=AuditTrail(database, AuditStream(nats, "tool_svc")),
         background=[trusted.revocations, trusted.limits, Purger(trusted.purges, database)],
-        # Not background work: the sandbox ends after the calls that still run in it.
-        closers=[database.close, nats.close, users.close, packages.close, sandbox.stop],
+        # Not background work: the sandbox and the connections end after the calls that still run in them.
+        closers=[database.close, nats.close, users.close, packages.close, sandbox.stop, remote.stop],
         limits=trusted.limits,
     )

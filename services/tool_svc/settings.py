@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import tempfile
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from chassis.settings import ServiceSettings
 from tool_svc.adapters.egress.proxy import EgressSettings
+from tool_svc.adapters.mcp.settings import McpSettings
 from tool_svc.adapters.packages.pip import InstallLimits, Pip
 from tool_svc.adapters.packages.store import NoPackages, PackageFolders
 from tool_svc.adapters.sandbox.pool import PoolSettings
@@ -19,7 +21,7 @@ from tool_svc.managers.turns import Turns
 
 
 class ToolServiceSettings(ServiceSettings):
-    """HEARTH_SANDBOX_*, HEARTH_TOOL_MAX_*, HEARTH_EGRESS_*, HEARTH_PACKAGES_*."""
+    """HEARTH_SANDBOX_*, HEARTH_TOOL_MAX_*, HEARTH_EGRESS_*, HEARTH_PACKAGES_*, HEARTH_MCP_*."""
 
     # Where tools' scratch folders lie. Others must be able to pass it when the service runs as root.
     sandbox_dir: Path = Path(tempfile.gettempdir()) / "hearth-sandbox"
@@ -54,6 +56,37 @@ class ToolServiceSettings(ServiceSettings):
 
     # Files of former master keys, separated by spaces: secrets that were sealed under them can still be opened.
     former_master_key_files: str = ""
+
+    # Networks beside the public ones that MCP servers may be in, as CIDR, with commas between.
+    mcp_allowed_networks: str = ""
+    # Whether organizations may have this service start MCP servers as processes of its own.
+    mcp_stdio: bool = False
+    # Folders that those may read and execute from, beside the system's own, with colons between.
+    mcp_stdio_paths: str = ""
+    mcp_stdio_memory_mib: int = Field(default=1024, ge=64)
+    # Processes of a root service run as this user id and the following ones.
+    mcp_first_uid: int = Field(default=64_500, ge=1_000)
+    mcp_max_connections: int = Field(default=32, ge=1, le=1_000)
+    mcp_idle_s: float = Field(default=60.0, gt=0)
+    # Servers that one organization may register.
+    mcp_max_servers: int = Field(default=50, ge=0)
+
+    def mcp(self) -> McpSettings:
+        """How MCP servers are reached. Raises ValueError naming the variable that cannot be right."""
+        try:
+            networks = tuple(ip_network(text.strip()) for text in self.mcp_allowed_networks.split(",") if text.strip())
+        except ValueError as error:
+            raise ValueError(f"HEARTH_MCP_ALLOWED_NETWORKS: {error}") from None
+        return McpSettings(
+            scratch_root=self.sandbox_dir,
+            allowed_networks=networks,
+            stdio=self.mcp_stdio,
+            stdio_paths=tuple(Path(text) for text in self.mcp_stdio_paths.split(":") if text),
+            first_uid=self.mcp_first_uid,
+            memory_bytes=self.mcp_stdio_memory_mib * MIB,
+            max_connections=self.mcp_max_connections,
+            idle_s=self.mcp_idle_s,
+        )
 
     def pool(self) -> PoolSettings:
         """How the sandbox is set up."""

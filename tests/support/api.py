@@ -16,6 +16,7 @@ from hearth.agent.v1.run_service_pb2_grpc import RunServiceStub
 from hearth.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceStub
 from hearth.memory.v1.block_service_pb2_grpc import BlockServiceStub
 from hearth.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
+from hearth.tool.v1.mcp_server_service_pb2_grpc import McpServerServiceStub
 from hearth.tool.v1.tool_execution_service_pb2_grpc import ToolExecutionServiceStub
 from hearth.tool.v1.tool_service_pb2_grpc import ToolServiceStub
 from hearth.user.v1 import api_key_service_pb2, organization_service_pb2, token_service_pb2, user_service_pb2
@@ -43,6 +44,7 @@ class Api:
         self.runs = RunServiceStub(self.channel)
         self.models = ModelServiceStub(self.channel)
         self.tools = ToolServiceStub(self.channel)
+        self.mcp_servers = McpServerServiceStub(self.channel)
         self.execution = ToolExecutionServiceStub(self.channel)
         self.blocks = BlockServiceStub(self.channel)
         self.archival = ArchivalMemoryServiceStub(self.channel)

@@ -51,4 +51,6 @@ def environment(model_server: ThreadedModelServer) -> dict[str, str]:
         # Issuers of the tests are at loopback addresses, and change their keys often.
         "HEARTH_OIDC_ALLOW_PRIVATE": "1",
         "HEARTH_OIDC_REFRESH_S": "2",
+        # MCP servers of tests are on this machine.
+        "HEARTH_MCP_ALLOWED_NETWORKS": "127.0.0.0/8",
     }

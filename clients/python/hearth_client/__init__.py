@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from hearth_client._client import AsyncHearth
     from hearth_client._stream import ConversationStream, RunStream
     from hearth_client._sync import Hearth
+    from hearth_client._tool_decorator import tool
     from hearth_client.errors import (
         AbortedError,
         AlreadyExistsError,
@@ -51,6 +52,7 @@ __all__ = [
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",
+    "tool",
 ]
 
 _HOMES = {
@@ -60,6 +62,7 @@ _HOMES = {
     "MessageAssembler": "_assembler",
     "MessageChange": "_assembler",
     "RunStream": "_stream",
+    "tool": "_tool_decorator",
 }
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hearth_client._faces.conversations import Conversations
     from hearth_client._faces.directory import ApiKeys, Organizations, Tokens, Users
     from hearth_client._faces.issuers import TrustedIssuers
+    from hearth_client._faces.mcp_servers import McpServers
     from hearth_client._faces.memory import Memory
     from hearth_client._faces.models import Models
     from hearth_client._faces.runs import Runs
@@ -109,6 +110,13 @@ class AsyncHearth:
         from hearth_client._faces.tools import Tools
 
         return Tools(self._connection)
+
+    @functools.cached_property
+    def mcp_servers(self) -> McpServers:
+        """MCP servers."""
+        from hearth_client._faces.mcp_servers import McpServers
+
+        return McpServers(self._connection)
 
     @functools.cached_property
     def blocks(self) -> Blocks:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hearth_client._faces.conversations import BlockingConversations
     from hearth_client._faces.directory import BlockingApiKeys, BlockingOrganizations, BlockingTokens, BlockingUsers
     from hearth_client._faces.issuers import BlockingTrustedIssuers
+    from hearth_client._faces.mcp_servers import BlockingMcpServers
     from hearth_client._faces.memory import BlockingMemory
     from hearth_client._faces.models import BlockingModels
     from hearth_client._faces.runs import BlockingRuns
@@ -105,6 +106,13 @@ class Hearth:
         from hearth_client._faces.tools import BlockingTools
 
         return BlockingTools(self._client.tools, self._thread)
+
+    @functools.cached_property
+    def mcp_servers(self) -> BlockingMcpServers:
+        """MCP servers."""
+        from hearth_client._faces.mcp_servers import BlockingMcpServers
+
+        return BlockingMcpServers(self._client.mcp_servers, self._thread)
 
     @functools.cached_property
     def blocks(self) -> BlockingBlocks:

@@ -26,7 +26,7 @@ from hearth.tool.v1.tool_service_pb2_grpc import ToolServiceStub
 
 _MAX_IDS = 200
 # Errors of tool_svc's own that say nothing of what the tool had done by then.
-_EFFECT_UNKNOWN = ("SandboxLost", "Cancelled")
+_EFFECT_UNKNOWN = ("SandboxLost", "Cancelled", "McpConnectionLost")
 _CONNECT_TIMEOUT_S = 2.0
 # What an answer means when it came before anything ran: the call certainly did not begin.
 _REFUSALS = ("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "PERMISSION_DENIED", "UNAUTHENTICATED")
@@ -50,8 +50,13 @@ class ToolClient:
                 tool_ids=[ids.encode("tool", tool_id) for tool_id in tool_ids[start : start + _MAX_IDS]],
                 page_size=_MAX_IDS,
             )
-            answer = await answered(self._tools.ListTools(request))
-            found += [_tool(tool) for tool in answer.tools]
+            # Pages end early when sources are large.
+            while True:
+                answer = await answered(self._tools.ListTools(request))
+                found += [_tool(tool) for tool in answer.tools]
+                request.page_token = answer.next_page_token
+                if not request.page_token:
+                    break
         return found
 
     async def resolve(self, reference: str) -> Tool:

@@ -26,6 +26,10 @@ _TOO_COMPLEX = "the tool's schema is too complex to check these arguments agains
 _MAX_VIOLATIONS = 10
 _MAX_MESSAGE = 300
 _PROPERTY_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+# What model providers refuse at the top of a tool's schema (OpenAI; Anthropic all but two of them).
+_NOT_AT_THE_TOP = ("anyOf", "oneOf", "allOf", "not", "enum", "const")
+# Their values are data, which may look like a schema.
+_DATA = {"default", "const", "enum", "examples"}
 _NOT_EVALUATED = {"pattern", "patternProperties", "$dynamicRef", "uniqueItems"}
 
 _steps_left: ContextVar[int] = ContextVar("steps_left", default=0)
@@ -36,9 +40,18 @@ class _TooMuchWork(Exception):
 
 
 def check_parameters(schema: Mapping[str, Any]) -> None:
-    """Whether a schema can be a tool's `parameters`. Raises InvalidArgument TOOL_SCHEMA_INVALID naming the place."""
+    """Whether a schema can be a tool's `parameters`: a JSON Schema (2020-12), and one that model providers accept.
+
+    A schema that they refuse would end every turn of every agent that has the tool. Raises InvalidArgument
+    TOOL_SCHEMA_INVALID naming the place.
+    """
     if schema.get("type") != "object":
         raise _schema_invalid("$.type", 'must be "object": arguments are given by name')
+    for keyword in _NOT_AT_THE_TOP:
+        if keyword in schema:
+            raise _schema_invalid(
+                f"$.{keyword}", "cannot stand at the top: model providers refuse it; put it into a property"
+            )
     try:
         if len(json.dumps(schema)) > MAX_SCHEMA_BYTES:
             raise _schema_invalid("$", f"must be at most {MAX_SCHEMA_BYTES} bytes of JSON")
@@ -53,6 +66,26 @@ def check_parameters(schema: Mapping[str, Any]) -> None:
     for reference in _references(schema):
         if not reference.startswith("#"):
             raise _schema_invalid("$", f"the reference {_short(repr(reference))} leaves the schema")
+    if any(lacks_items(node) for node in _nodes(schema)):
+        raise _schema_invalid(
+            "$", 'an array says nothing of its items: model providers want `items`; write "items": {}'
+        )
+
+
+def with_items(schema: Any) -> Any:
+    """The schema with `items: {}` for each array that says nothing of its items, which means the same."""
+    if isinstance(schema, list):
+        return [with_items(inner) for inner in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    result = {key: value if key in _DATA else with_items(value) for key, value in schema.items()}
+    return {**result, "items": {}} if lacks_items(schema) else result
+
+
+def lacks_items(node: Mapping[str, Any]) -> bool:
+    """Whether a schema is of an array of which nothing more is known."""
+    kind = node.get("type")
+    return (kind == "array" or (isinstance(kind, list) and "array" in kind)) and "items" not in node
 
 
 def check_arguments(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
@@ -140,14 +173,20 @@ _Validator = jsonschema.validators.create(
 
 def _references(schema: Any) -> Iterator[str]:
     """Every `$ref`-like value and every `$id`, which would give references another base."""
+    for node in _nodes(schema):
+        for key in ("$ref", "$dynamicRef", "$recursiveRef", "$id"):
+            if isinstance(value := node.get(key), str):
+                yield value
+
+
+def _nodes(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """Every object of a schema that is not data: schemas, and what holds them by name."""
     pending = [schema]
     while pending:
         node = pending.pop()
         if isinstance(node, Mapping):
-            for key, value in node.items():
-                if key in ("$ref", "$dynamicRef", "$recursiveRef", "$id") and isinstance(value, str):
-                    yield value
-                pending.append(value)
+            yield node
+            pending += [value for key, value in node.items() if key not in _DATA]
         elif isinstance(node, list):
             pending += node
 

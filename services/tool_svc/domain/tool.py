@@ -60,7 +60,10 @@ class ToolSettings:
 
 @dataclass(frozen=True, slots=True)
 class ToolContent:
-    """What a version of a tool consists of: all that a change can change."""
+    """What a version of a tool consists of: all that a change can change.
+
+    Of a tool of kind MCP the source is empty and `entry_point` is its name at the server.
+    """
 
     description: str
     source_code: str
@@ -82,6 +85,8 @@ class Tool:
     version: int
     create_time: datetime
     update_time: datetime
+    # Of a tool of kind MCP: the server that it is called at, under the name in `entry_point`.
+    mcp_server_id: uuid.UUID | None = None
 
     @property
     def etag(self) -> str:

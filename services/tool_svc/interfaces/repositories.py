@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 from uuid import UUID
 
+from tool_svc.domain.mcp_server import McpConnection, McpServer
 from tool_svc.domain.quota import CallCount
 from tool_svc.domain.secret import SealedSecret, Secret
 from tool_svc.domain.tool import Tool, ToolContent, ToolFilter, ToolKind, ToolVersion
@@ -17,7 +18,20 @@ class ToolRepository(Protocol):
         ...
 
     async def put(self, tool_id: UUID, name: str, kind: ToolKind, content: ToolContent, author: str) -> Tool:
-        """The tool of this name with this content: made (then it has `tool_id`), changed, or found to be so already."""
+        """The tool of this name with this content: made (then it has `tool_id`), changed, or found to be so already.
+
+        Raises AlreadyExists NAME_TAKEN when a tool of another kind has the name.
+        """
+        ...
+
+    async def put_remote(
+        self, tool_id: UUID, name: str, server_id: UUID, content: ToolContent, author: str
+    ) -> tuple[Tool, bool]:
+        """As `put`, for a tool of an MCP server, and whether that made a version. Raises AlreadyExists NAME_TAKEN."""
+        ...
+
+    async def of_server(self, server_id: UUID) -> Sequence[Tool]:
+        """The tools of an MCP server, by name."""
         ...
 
     async def get(self, tool_id: UUID) -> Tool | None:
@@ -94,4 +108,44 @@ class CallReader(Protocol):
 
     async def secrets(self, organization_id: UUID, names: Collection[str]) -> Sequence[SealedSecret]:
         """Those of these names that there are."""
+        ...
+
+
+class McpServerRepository(Protocol):
+    """The MCP servers of the transaction's organization."""
+
+    async def add(self, server_id: UUID, name: str, connection: McpConnection) -> McpServer:
+        """A new server. Raises AlreadyExists NAME_TAKEN."""
+        ...
+
+    async def get(self, server_id: UUID) -> McpServer | None:
+        """One that is not deleted."""
+        ...
+
+    async def get_for_update(self, server_id: UUID) -> McpServer | None:
+        """One that is not deleted, which nobody else can change or sync until the transaction ends."""
+        ...
+
+    async def exists(self, server_id: UUID) -> bool:
+        """Whether there is such a server, or was."""
+        ...
+
+    async def count(self) -> int:
+        """How many there are."""
+        ...
+
+    async def page(self, after_name: str | None, limit: int) -> Sequence[McpServer]:
+        """Servers by name."""
+        ...
+
+    async def change(self, server_id: UUID, connection: McpConnection) -> McpServer:
+        """A new revision of one that was got for update."""
+        ...
+
+    async def record_sync(self, server_id: UUID, error: str) -> McpServer:
+        """Notes when the server was synced, or why it could not be."""
+        ...
+
+    async def delete(self, server_id: UUID) -> None:
+        """Marks one as deleted; its name is free again."""
         ...

@@ -5,7 +5,7 @@ from typing import Protocol
 from uuid import UUID
 
 from chassis.once import RequestKey
-from tool_svc.interfaces.repositories import CallCounter, SecretRepository, ToolRepository
+from tool_svc.interfaces.repositories import CallCounter, McpServerRepository, SecretRepository, ToolRepository
 
 
 class Answer(Protocol):
@@ -27,6 +27,9 @@ class Transaction(Protocol):
 
     @property
     def secrets(self) -> SecretRepository: ...
+
+    @property
+    def mcp_servers(self) -> McpServerRepository: ...
 
     def once(self, key: RequestKey | None) -> AbstractAsyncContextManager[Answer]:
         """A block that a repeated request does not enter: it is answered as before."""

@@ -4,14 +4,13 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
 from typing import Any
 
 from chassis import audit, ids
-from chassis.errors import FailedPrecondition, ResourceExhausted, Unavailable, invalid_field
+from chassis.errors import invalid_field
 from chassis.identity import Identity
 from tool_svc.domain import json_schema
 from tool_svc.domain.execution import (
@@ -22,19 +21,15 @@ from tool_svc.domain.execution import (
     LimitExceeded,
     Outcome,
     OutputChunk,
-    SandboxCall,
     SandboxEvent,
     Succeeded,
 )
-from tool_svc.domain.masking import Mask, MaskedOutput
-from tool_svc.domain.tool import Tool
-from tool_svc.interfaces.packages import PackagesNotAllowed, PackageStore, PackagesUnavailable
+from tool_svc.domain.tool import Tool, ToolKind
+from tool_svc.interfaces.mcp import RemoteExecutor
 from tool_svc.interfaces.repositories import CallReader
-from tool_svc.interfaces.sandbox import Sandbox, SandboxBusy, SandboxUnavailable
-from tool_svc.interfaces.vault import SecretReader
 from tool_svc.managers.call_quota import CallQuota
-from tool_svc.managers.tool_manager import packages_not_allowed, require, require_named
-from tool_svc.managers.turns import Turns
+from tool_svc.managers.sandbox_executor import SandboxExecutor
+from tool_svc.managers.tool_manager import require, require_named
 
 _MAX_RESULT_DEPTH = 30
 
@@ -72,24 +67,20 @@ class ExecutionResult:
 
 
 class ExecutionManager:
-    """Business rules of calls. `ceiling` is what the operator allows any tool, `turns` an organization's share."""
+    """Business rules of calls. `ceiling` is what the operator allows any tool."""
 
     def __init__(
         self,
         reader: CallReader,
         quota: CallQuota,
-        secrets: SecretReader,
-        packages: PackageStore,
-        sandbox: Sandbox,
-        turns: Turns,
+        sandbox: SandboxExecutor,
+        remote: RemoteExecutor,
         ceiling: ExecutionLimits,
     ) -> None:
         self._reader = reader
         self._quota = quota
-        self._secrets = secrets
-        self._packages = packages
         self._sandbox = sandbox
-        self._turns = turns
+        self._remote = remote
         self._ceiling = ceiling
 
     async def execute(self, caller: Identity, call: ToolCall) -> AsyncGenerator[OutputChunk | ExecutionResult]:
@@ -105,68 +96,20 @@ class ExecutionManager:
         audit.concerning(ids.encode("tool", tool.id))
         await self._quota.take(caller)
         await json_schema.check_arguments_aside(tool.content.parameters, call.arguments)
-        secrets = await self._read(caller, tool.content.settings.secrets)
-        started = time.monotonic()
-        try:
-            async with (
-                self._turns.turn(caller.organization_id),
-                self._packages.environment(tool.content.settings.requirements) as packages,
-            ):
-                sandbox_call = self._sandbox_call(tool, call, secrets, packages)
-                async with contextlib.aclosing(self._events(sandbox_call, Mask(secrets))) as events:
-                    truncated = False
-                    async for event in events:
-                        if isinstance(event, OutputChunk):
-                            truncated = truncated or event.truncated
-                            yield event
-                        else:
-                            yield _result(tool, event, started, truncated)
-        except PackagesNotAllowed:
-            raise packages_not_allowed() from None
-        except PackagesUnavailable as error:
-            yield _result(tool, Failed("PackagesUnavailable", str(error)), started, False)
-        except SandboxBusy as busy:
-            message = "as many tools run as this server allows"
-            raise ResourceExhausted(message, reason="RATE_LIMITED", retry_after_s=busy.retry_after_s) from None
-        except SandboxUnavailable as error:
-            raise Unavailable("the sandbox does not answer", reason="DEPENDENCY_UNAVAILABLE") from error
-
-    async def _events(self, call: SandboxCall, mask: Mask) -> AsyncGenerator[SandboxEvent]:
-        """What the sandbox says, with secrets masked."""
-        output = MaskedOutput(mask)
-        async with contextlib.aclosing(self._sandbox.execute(call)) as events:
+        started, truncated = time.monotonic(), False
+        async with contextlib.aclosing(self._events(tool, call)) as events:
             async for event in events:
                 if isinstance(event, OutputChunk):
-                    for chunk in output.take(event):
-                        yield chunk
+                    truncated = truncated or event.truncated
+                    yield event
                 else:
-                    for chunk in output.rest():
-                        yield chunk
-                    yield mask.outcome(event)
+                    yield _result(tool, event, started, truncated)
 
-    def _sandbox_call(
-        self, tool: Tool, call: ToolCall, secrets: Mapping[str, str], packages: Path | None
-    ) -> SandboxCall:
-        request_id = {"HEARTH_REQUEST_ID": call.request_id} if call.request_id else {}
-        return SandboxCall(
-            call_id=str(ids.new()),
-            source=tool.content.source_code,
-            entry_point=tool.content.entry_point,
-            arguments=call.arguments,
-            limits=tool.content.settings.limits(self._ceiling),
-            environment={**secrets, **request_id},
-            allowed_hosts=tool.content.settings.allowed_hosts,
-            packages=packages,
-        )
-
-    async def _read(self, caller: Identity, names: Sequence[str]) -> Mapping[str, str]:
-        """The values of secrets by name. Raises FailedPrecondition SECRET_MISSING."""
-        found = await self._secrets.read(caller.organization_id, names) if names else {}
-        for name in names:
-            if name not in found:
-                message = f"the secret {name} is not set, or was set under a key that this server does not have"
-                raise FailedPrecondition(message, reason="SECRET_MISSING", metadata={"name": name})
-        return found
+    def _events(self, tool: Tool, call: ToolCall) -> AsyncGenerator[SandboxEvent]:
+        limits = tool.content.settings.limits(self._ceiling)
+        if tool.kind is ToolKind.MCP:
+            return self._remote.execute(tool, call.arguments, limits)
+        return self._sandbox.execute(tool, call.arguments, call.request_id, limits)
 
     async def _load(self, caller: Identity, call: ToolCall) -> Tool:
         tool = await self._reader.tool(caller.organization_id, call.tool, call.version)

@@ -87,6 +87,7 @@ class ToolManager:
             tool = require(await work.tools.get_for_update(tool_id), tool_id)
             if etag and etag != tool.etag:
                 raise etag_mismatch()
+            _require_own(tool, change)
             content = await _changed(tool.content, change)
             if content == tool.content:
                 return tool
@@ -146,6 +147,14 @@ def require_named(tool: Tool | None, name: str) -> Tool:
 
 def _no_such_name(name: str) -> NotFound:
     return not_found("tool", name)
+
+
+def _require_own(tool: Tool, change: ToolChange) -> None:
+    """What a tool of an MCP server is comes from there; how it is used here is the organization's."""
+    foreign = (change.description, change.source_code, change.parameters)
+    if tool.kind is ToolKind.MCP and (change.derive_parameters or any(value is not None for value in foreign)):
+        message = "of a tool of an MCP server only tags and settings can be changed; sync the server for the rest"
+        raise InvalidArgument(message, reason="UPDATE_MASK_INVALID")
 
 
 async def _content_of(draft: ToolDraft) -> tuple[str, ToolContent]:

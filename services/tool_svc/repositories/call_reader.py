@@ -12,7 +12,7 @@ from tool_svc.domain.tool import Tool
 from tool_svc.repositories.tool_repository import tool_of
 
 _TOOL: LiteralString = """
-SELECT tools.id, tools.organization_id, tools.name, tools.kind, tools.create_time, held.version, held.create_time AS update_time,
+SELECT tools.id, tools.organization_id, tools.name, tools.kind, tools.mcp_server_id, tools.create_time, held.version, held.create_time AS update_time,
        held.description, held.source_code, held.entry_point, held.parameters, held.tags, held.settings
 FROM tools LEFT JOIN tool_versions AS held
     ON held.tool_id = tools.id AND held.version = coalesce(nullif(%(version)s, 0), tools.version)

@@ -31,6 +31,7 @@ tools = sa.Table(
     sa.Column("create_time", sa.DateTime(timezone=True)),
     sa.Column("update_time", sa.DateTime(timezone=True)),
     sa.Column("delete_time", sa.DateTime(timezone=True)),
+    sa.Column("mcp_server_id", sa.Uuid),
 )
 
 tool_versions = sa.Table(
@@ -55,4 +56,24 @@ secrets = sa.Table(
     sa.Column("sealed", sa.LargeBinary),
     sa.Column("create_time", sa.DateTime(timezone=True)),
     sa.Column("update_time", sa.DateTime(timezone=True)),
+)
+
+mcp_servers = sa.Table(
+    "mcp_servers",
+    _metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organization_id", sa.Uuid),
+    sa.Column("name", sa.Text),
+    sa.Column("transport", sa.SmallInteger),
+    sa.Column("url", sa.Text),
+    sa.Column("command", ARRAY(sa.Text)),
+    sa.Column("header_secrets", JSONB),
+    sa.Column("secrets", ARRAY(sa.Text)),
+    sa.Column("timeout_ms", sa.Integer),
+    sa.Column("revision", sa.Integer),
+    sa.Column("sync_time", sa.DateTime(timezone=True)),
+    sa.Column("sync_error", sa.Text),
+    sa.Column("create_time", sa.DateTime(timezone=True)),
+    sa.Column("update_time", sa.DateTime(timezone=True)),
+    sa.Column("delete_time", sa.DateTime(timezone=True)),
 )

@@ -32,28 +32,48 @@ class PostgresTools:
         except IntegrityError as error:
             if getattr(getattr(error.orig, "diag", None), "constraint_name", None) != "tools_name":
                 raise
-            raise AlreadyExists("this name is taken", reason="NAME_TAKEN", metadata={"field": "name"}) from error
+            raise _name_taken() from error
         return await self._record(row, author)
 
     async def put(self, tool_id: UUID, name: str, kind: ToolKind, content: ToolContent, author: str) -> Tool:
-        statement = insert(tools).values(self._new_row(tool_id, name, kind, content))
+        return (await self._put(self._new_row(tool_id, name, kind, content), author))[0]
+
+    async def put_remote(
+        self, tool_id: UUID, name: str, server_id: UUID, content: ToolContent, author: str
+    ) -> tuple[Tool, bool]:
+        row = self._new_row(tool_id, name, ToolKind.MCP, content)
+        return await self._put({**row, "mcp_server_id": server_id}, author)
+
+    async def _put(self, row: dict[str, Any], author: str) -> tuple[Tool, bool]:
+        """The tool, and whether this made a version."""
+        statement = insert(tools).values(row)
         new = statement.excluded
-        stored = sa.tuple_(tools.c.kind, *(tools.c[column] for column in CONTENT))
-        given = sa.tuple_(new.kind, *(new[column] for column in CONTENT))
-        changes = {column: new[column] for column in ("kind", *CONTENT)}
+        stored = sa.tuple_(*(tools.c[column] for column in CONTENT))
+        given = sa.tuple_(*(new[column] for column in CONTENT))
+        same_origin = sa.and_(tools.c.kind == new.kind, tools.c.mcp_server_id.is_not_distinct_from(new.mcp_server_id))
         statement = statement.on_conflict_do_update(
             index_elements=["organization_id", "name"],
             index_where=tools.c.delete_time.is_(None),
-            set_={**changes, "version": tools.c.version + 1, "update_time": sa.func.clock_timestamp()},
-            where=stored.is_distinct_from(given),
+            set_={
+                **{column: new[column] for column in CONTENT},
+                "version": tools.c.version + 1,
+                "update_time": sa.func.clock_timestamp(),
+            },
+            where=sa.and_(same_origin, stored.is_distinct_from(given)),
         ).returning(tools)
-        row = (await self._session.execute(statement)).mappings().one_or_none()
-        if row is not None:
-            return await self._record(row, author)
-        # The same already. The statement above has locked it, so it is still there.
-        same = await self._one(self._existing().where(tools.c.name == name))
-        assert same is not None
-        return same
+        changed = (await self._session.execute(statement)).mappings().one_or_none()
+        if changed is not None:
+            return await self._record(changed, author), True
+        # The same already, or another's. The statement above has locked it, so it is still there.
+        there = await self._one(self._existing().where(tools.c.name == row["name"]))
+        assert there is not None
+        if (there.kind, there.mcp_server_id) != (row["kind"], row["mcp_server_id"]):
+            raise _name_taken()
+        return there, False
+
+    async def of_server(self, server_id: UUID) -> Sequence[Tool]:
+        query = self._existing().where(tools.c.mcp_server_id == server_id).order_by(tools.c.name)
+        return [tool_of(row) for row in (await self._session.execute(query)).mappings()]
 
     async def get(self, tool_id: UUID) -> Tool | None:
         return await self._one(self._existing().where(tools.c.id == tool_id))
@@ -119,6 +139,7 @@ class PostgresTools:
             "organization_id": self._organization_id,
             "name": name,
             "kind": kind,
+            "mcp_server_id": None,
             **_columns(content),
             "version": 1,
             "create_time": now,
@@ -162,6 +183,10 @@ class PostgresTools:
     def _versions_of(self, tool: Tool, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
         mine = (tool_versions.c.organization_id == self._organization_id, tool_versions.c.tool_id == tool.id)
         return sa.select(*(columns or (tool_versions,))).where(*mine)
+
+
+def _name_taken() -> AlreadyExists:
+    return AlreadyExists("this name is taken", reason="NAME_TAKEN", metadata={"field": "name"})
 
 
 def _bytes_of(table: sa.Table) -> sa.ColumnElement[int]:
@@ -216,6 +241,7 @@ def tool_of(row: sa.RowMapping | Mapping[str, Any]) -> Tool:
         version=row["version"],
         create_time=row["create_time"],
         update_time=row["update_time"],
+        mcp_server_id=row["mcp_server_id"],
     )
 
 

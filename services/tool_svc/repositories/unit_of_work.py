@@ -10,6 +10,7 @@ from chassis.database import Database
 from chassis.idempotency import Replayed, Slot, idempotent
 from chassis.once import RequestKey
 from tool_svc.repositories.call_counts import PostgresCallCounts
+from tool_svc.repositories.mcp_server_repository import PostgresMcpServers
 from tool_svc.repositories.secret_repository import PostgresSecrets
 from tool_svc.repositories.tool_repository import PostgresTools
 
@@ -23,6 +24,7 @@ class PostgresTransaction:
         self.tools = PostgresTools(session, organization_id)
         self.calls = PostgresCallCounts(session, organization_id)
         self.secrets = PostgresSecrets(session, organization_id)
+        self.mcp_servers = PostgresMcpServers(session, organization_id)
 
     @asynccontextmanager
     async def once(self, key: RequestKey | None) -> AsyncGenerator[Slot]:

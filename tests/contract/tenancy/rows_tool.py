@@ -9,7 +9,7 @@ from hearth.tool.v1 import mcp_server_service_pb2 as mcp
 from hearth.tool.v1 import secret_service_pb2 as secret
 from hearth.tool.v1 import tool_execution_service_pb2 as execution
 from hearth.tool.v1 import tool_service_pb2 as tool
-from tests.contract.tenancy.cases import Case, hidden, own, same, unbuilt
+from tests.contract.tenancy.cases import Case, hidden, own, same
 from tests.contract.tenancy.tenants import Names
 
 
@@ -26,29 +26,31 @@ def _tool_spec(name: str) -> tool.ToolSpec:
 
 def _mcp(their: Names, own: Names) -> Message:
     request = mcp.UpdateMcpServerRequest()
-    request.mcp_server.id, request.mcp_server.url = their.mcp_server, "http://127.0.0.1:1/"
+    request.mcp_server.id, request.mcp_server.url = their.mcp_server, "http://192.0.2.1/changed"
     request.update_mask.paths.append("url")
     return request
 
 
 def _new_mcp(their: Names, own: Names) -> Message:
     request = mcp.CreateMcpServerRequest()
-    request.mcp_server.name, request.mcp_server.url = "server", "http://127.0.0.1:1/"
+    request.request_id = their.request_id
+    request.mcp_server.name, request.mcp_server.url = "twin", "http://192.0.2.1/"
     return request
 
 
 TOOL: Mapping[str, tuple[Case, ...]] = {
-    "McpServerService/CreateMcpServer": (unbuilt(_new_mcp),),
+    "McpServerService/CreateMcpServer": (own(_new_mcp),),
     "McpServerService/GetMcpServer": (
-        unbuilt(lambda their, own: mcp.GetMcpServerRequest(mcp_server_id=their.mcp_server)),
+        hidden(lambda their, own: mcp.GetMcpServerRequest(mcp_server_id=their.mcp_server)),
     ),
-    "McpServerService/ListMcpServers": (unbuilt(lambda their, own: mcp.ListMcpServersRequest()),),
-    "McpServerService/UpdateMcpServer": (unbuilt(_mcp),),
+    "McpServerService/ListMcpServers": (own(lambda their, own: mcp.ListMcpServersRequest()),),
+    "McpServerService/UpdateMcpServer": (hidden(_mcp),),
     "McpServerService/DeleteMcpServer": (
-        unbuilt(lambda their, own: mcp.DeleteMcpServerRequest(mcp_server_id=their.mcp_server)),
+        hidden(lambda their, own: mcp.DeleteMcpServerRequest(mcp_server_id=their.mcp_server)),
     ),
+    # Nothing answers at a tenant's server.
     "McpServerService/SyncMcpServer": (
-        unbuilt(lambda their, own: mcp.SyncMcpServerRequest(mcp_server_id=their.mcp_server)),
+        hidden(lambda their, own: mcp.SyncMcpServerRequest(mcp_server_id=their.mcp_server), "FAILED_PRECONDITION"),
     ),
     "SecretService/SetSecret": (
         own(lambda their, own: secret.SetSecretRequest(name=their.word.upper(), value="changed")),

@@ -21,6 +21,7 @@ from hearth.memory.internal.v1 import context_service_pb2 as context
 from hearth.memory.internal.v1 import recall_index_service_pb2 as recall_index
 from hearth.memory.v1 import archival_memory_service_pb2 as archival
 from hearth.memory.v1 import block_service_pb2 as blocks
+from hearth.tool.v1 import mcp_server_service_pb2 as mcp_servers
 from hearth.tool.v1 import secret_service_pb2 as tool_secrets
 from hearth.tool.v1 import tool_service_pb2 as tools
 from hearth.user.v1 import api_key_service_pb2 as keys
@@ -61,7 +62,7 @@ class Names:
     block_etag: str = ""
     passage: str = ""
     trusted_issuer: str = ""
-    mcp_server: str = field(default_factory=lambda: ids.encode("mcp", ids.new()))
+    mcp_server: str = ""
     workflow: str = field(default_factory=lambda: ids.encode("wf", ids.new()))
     workflow_run: str = field(default_factory=lambda: ids.encode("wfrun", ids.new()))
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -189,6 +190,7 @@ class Registrar:
             self.do("hearth.tool.v1.SecretService/SetSecret", secret, tenant.tokens[Role.ORGANIZATION_ADMIN])
         self.make_agent(word, f"Second of {word}", token)
         agent = self.make_agent(word, f"First of {word}", token, tool.name)
+        server = self.make_mcp_server(word, tenant.tokens[Role.ORGANIZATION_ADMIN])
         block = self.make_block(word, f"second-{word}", token, agent.id)
         block = self.make_block(word, f"first-{word}", token, agent.id)
         passage = self.make_passages(word, token, agent.id)
@@ -207,6 +209,7 @@ class Registrar:
             block=block.id,
             block_etag=block.etag,
             passage=passage,
+            mcp_server=server,
         )
 
     def make_tool(self, word: str, name: str, token: str) -> Any:
@@ -220,6 +223,13 @@ class Registrar:
         change.tool.source_code = source.replace("Say", "Tell")
         change.update_mask.paths.append("source_code")
         return self.do("hearth.tool.v1.ToolService/UpdateTool", change, token).tool
+
+    def make_mcp_server(self, word: str, token: str) -> str:
+        """An MCP server at an address where there is none. Returns its id."""
+        request = mcp_servers.CreateMcpServerRequest(request_id=str(uuid.uuid4()))
+        request.mcp_server.name, request.mcp_server.url = f"server_{word}", f"http://192.0.2.1/{word}"
+        request.mcp_server.header_secrets["X-Word"] = word.upper()
+        return self.do("hearth.tool.v1.McpServerService/CreateMcpServer", request, token).mcp_server.id
 
     def make_agent(self, word: str, name: str, token: str, tool: str = "") -> Any:
         """An agent whose texts hold the word."""

@@ -283,7 +283,7 @@ _SAMPLE = Names(
         name: name
         for name in (
             *("organization", "user", "key", "tool", "tool_name", "agent", "agent_name", "conversation"),
-            *("message", "run", "block", "block_etag", "passage", "trusted_issuer"),
+            *("message", "run", "block", "block_etag", "passage", "trusted_issuer", "mcp_server"),
         )
     },
 )

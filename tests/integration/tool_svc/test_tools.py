@@ -15,9 +15,7 @@ from chassis.errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
-    Unimplemented,
 )
-from hearth.tool.v1 import mcp_server_service_pb2 as mcp_pb
 from hearth.tool.v1 import tool_pb2
 from hearth.tool.v1 import tool_service_pb2 as pb
 from tests.integration.tool_svc.service import ADD, Caller, Organization, plain, spec
@@ -304,12 +302,6 @@ async def test_derive_stores_nothing_and_names_the_place(organization: Organizat
     assert refused.value.reason == "TOOL_SOURCE_INVALID"
     assert refused.value.metadata["line"] == "3"
     assert refused.value.metadata["column"] == "18"
-
-
-async def test_what_is_not_built_yet_says_so(organization: Organization) -> None:
-    with pytest.raises(Unimplemented) as refused:
-        await organization.admin.mcp_servers.ListMcpServers(mcp_pb.ListMcpServersRequest())
-    assert refused.value.reason == "NOT_IMPLEMENTED"
 
 
 @pytest.mark.parametrize(

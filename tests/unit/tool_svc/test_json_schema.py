@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from chassis.errors import InvalidArgument
-from tool_svc.domain.json_schema import check_arguments, check_parameters
+from tool_svc.domain.json_schema import check_arguments, check_parameters, with_items
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,9 @@ from tool_svc.domain.json_schema import check_arguments, check_parameters
         ({"type": "object", "$ref": "http://localhost/x"}, "parameters"),
         ({"type": "object", "$id": "http://localhost/x", "properties": {"a": {"$ref": "x"}}}, "parameters"),
         ({"type": "object", "description": "x" * 70_000}, "parameters"),
+        ({"type": "object", "anyOf": [{"required": ["a"]}]}, "parameters.anyOf"),
+        ({"type": "object", "properties": {"a": {"type": "array"}}}, "parameters"),
+        ({"type": "object", "properties": {"a": {"type": ["null", "array"]}}}, "parameters"),
     ],
 )
 def test_what_cannot_be_a_tools_schema(schema: dict[str, Any], place: str) -> None:
@@ -28,6 +31,19 @@ def test_what_cannot_be_a_tools_schema(schema: dict[str, Any], place: str) -> No
         check_parameters(schema)
     assert refused.value.reason == "TOOL_SCHEMA_INVALID"
     assert refused.value.field_violations[0].field == place
+
+
+def test_an_array_without_items_gets_them() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "array", "default": [{"type": "array"}]}, "b": {"anyOf": [{"type": "array"}]}},
+    }
+    repaired = with_items(schema)
+    check_parameters(repaired)
+    assert repaired["properties"] == {
+        "a": {"type": "array", "items": {}, "default": [{"type": "array"}]},
+        "b": {"anyOf": [{"type": "array", "items": {}}]},
+    }
 
 
 def test_nesting_has_an_end() -> None:

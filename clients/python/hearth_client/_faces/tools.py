@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -11,7 +11,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from hearth.tool.v1.tool_execution_service_pb2 import ExecuteToolRequest, ExecuteToolResponse
 from hearth.tool.v1.tool_execution_service_pb2_grpc import ToolExecutionServiceStub
-from hearth.tool.v1.tool_pb2 import Tool, ToolSettings, ToolVersion
+from hearth.tool.v1.tool_pb2 import Tool, ToolKind, ToolSettings, ToolVersion
 from hearth.tool.v1.tool_service_pb2 import (
     CreateToolRequest,
     DeleteToolRequest,
@@ -29,6 +29,7 @@ from hearth.tool.v1.tool_service_pb2_grpc import ToolServiceStub
 from hearth_client._blocking import BlockingFace, call, iterate
 from hearth_client._connection import Connection, new_request_id
 from hearth_client._paging import pages
+from hearth_client._tool_decorator import options_of, source_of
 
 if TYPE_CHECKING:
     from hearth.tool.v1.tool_execution_service_pb2_grpc import ToolExecutionServiceAsyncStub
@@ -83,6 +84,20 @@ class Tools:
         request = UpsertToolRequest(request_id=request_id or new_request_id(), tool=spec)
         return await self._connection.call(self._stub.UpsertTool, request)
 
+    async def push(self, function: Callable[..., Any], *, request_id: str = "") -> UpsertToolResponse:
+        """A function of this program as a tool, made or changed; `@hearth_client.tool` says how it is called and runs. What it uses of its
+        module goes along. Raises ValueError for a function without source, and as `upsert`.
+        """
+        options = options_of(function)
+        return await self.upsert(
+            source_of(function),
+            name=options.name,
+            description=options.description,
+            tags=options.tags,
+            settings=options.settings(),
+            request_id=request_id,
+        )
+
     async def get(self, tool_id: str = "", *, name: str = "") -> Tool:
         """By id or by name. Raises NotFoundError."""
         request = GetToolRequest(name=name) if name else GetToolRequest(tool_id=tool_id)
@@ -93,15 +108,16 @@ class Tools:
         *,
         name_prefix: str = "",
         tags: Iterable[str] = (),
+        kind: ToolKind.ValueType = ToolKind.TOOL_KIND_UNSPECIFIED,
         tool_ids: Iterable[str] = (),
         page_size: int = 0,
     ) -> AsyncIterator[Tool]:
-        """By name. `tool_ids` (at most 200) picks those; unknown ones are left out."""
+        """By name; those that meet all conditions. `tool_ids` (at most 200) picks those; unknown ones are left out."""
         wanted, ids = tuple(tags), tuple(tool_ids)
 
         async def fetch(token: str) -> tuple[Sequence[Tool], str]:
             request = ListToolsRequest(
-                name_prefix=name_prefix, tags=wanted, tool_ids=ids, page_size=page_size, page_token=token
+                name_prefix=name_prefix, tags=wanted, kind=kind, tool_ids=ids, page_size=page_size, page_token=token
             )
             response = await self._connection.call(self._stub.ListTools, request)
             return response.tools, response.next_page_token
@@ -163,6 +179,7 @@ class BlockingTools(BlockingFace[Tools]):
 
     create = call(Tools.create)
     upsert = call(Tools.upsert)
+    push = call(Tools.push)
     get = call(Tools.get)
     list = iterate(Tools.list)
     update = call(Tools.update)

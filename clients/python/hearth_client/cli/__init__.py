@@ -8,6 +8,7 @@ from hearth_client.cli._chat import chat
 from hearth_client.cli._conversation import conversation
 from hearth_client.cli._issuer import issuer
 from hearth_client.cli._key import key
+from hearth_client.cli._mcp import mcp
 from hearth_client.cli._memory import memory
 from hearth_client.cli._model import model
 from hearth_client.cli._organization import org
@@ -89,6 +90,7 @@ for _command in (
     run,
     tool,
     secret,
+    mcp,
     memory,
     model,
     org,

@@ -24,6 +24,7 @@ _HINTS = {
     "API_KEY_INVALID": "The key comes from {source}. A new Hearth makes a new key: see .hearth/env.",
     "MODEL_NOT_CONFIGURED": "`hearth model list` says why; set OPENAI_API_KEY, ANTHROPIC_API_KEY or HEARTH_OPENAI_BASE_URL and restart Hearth.",
     "MODEL_UNKNOWN": "`hearth model list` shows the models.",
+    "MCP_TRANSPORT_DISABLED": "The operator sets HEARTH_MCP_STDIO=true for tool_svc; a server on HTTP needs nothing of that kind.",
     "ROLE_INSUFFICIENT": "`hearth whoami` shows your role.",
     "SCOPE_INSUFFICIENT": "Your key is limited to scopes: `hearth key list` shows them. Use another key.",
 }

@@ -1,7 +1,8 @@
 """`hearth tool`."""
 
 import json
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,6 +32,9 @@ from hearth_client.cli._session import (
     read_text,
 )
 
+if TYPE_CHECKING:
+    from hearth_client._tool_decorator import ToolOptions
+
 
 @click.group()
 def tool() -> None:
@@ -41,8 +45,15 @@ def tool() -> None:
     """
 
 
-@tool.command(epilog=examples("hearth tool push roll_dice.py", "hearth tool push - --name roll_dice < dice.py"))
+@tool.command(
+    epilog=examples(
+        "hearth tool push roll_dice.py",
+        "hearth tool push my_tools.py --function roll_dice --tag games",
+        "hearth tool push - --name roll_dice < dice.py",
+    )
+)
 @click.argument("file")
+@click.option("--function", default="", help="Push this function of FILE and what it uses, instead of the whole file.")
 @click.option("--name", default="", help="Name; default: the function's.")
 @click.option("--description", default="", help="What it does, told to the model; default: from the docstring.")
 @click.option("--tag", "tags", multiple=True, help="A label. Repeatable.")
@@ -52,21 +63,62 @@ def tool() -> None:
 def push(
     session: Session,
     file: str,
+    function: str,
     name: str,
     description: str,
     tags: tuple[str, ...],
     timeout_s: float | None,
     as_json: bool,
 ) -> None:
-    """Create the tool in FILE, or change the tool of that name to it. - reads standard input."""
-    source = read_text(file if file == "-" else f"@{file}")
-    from hearth.tool.v1.tool_pb2 import ToolSettings
+    """Create the tool in FILE, or change the tool of that name to it. - reads standard input.
 
-    settings = ToolSettings(timeout_ms=int(timeout_s * 1000)) if timeout_s else None
-    pushed = session.client.tools.upsert(source, name=name, description=description, tags=tags, settings=settings)
+    A file whose functions have the decorator @hearth_client.tool is pushed function by function. Nothing of it is executed.
+    """
+    from hearth_client._tool_decorator import ToolOptions
+
+    given: dict[str, Any] = {"name": name, "description": description, "tags": tags, "timeout_s": timeout_s}
+    chosen = {option: value for option, value in given.items() if value}
+    found = list(_sources(read_text(file if file == "-" else f"@{file}"), function))
+    if len(found) > 1 and (name or description):
+        raise Failure("FILE has several tools", "--function chooses the one that --name or --description is for.")
+    pushed: list[Any] = []
+    for source, decorated in found:
+        try:
+            options = ToolOptions(**{**decorated, **chosen})
+        except TypeError as error:
+            raise Failure(f"@tool: {error}") from None
+        pushed.append(_push(session, source, options))
+        if not as_json:
+            _tell_pushed(pushed[-1])
     if as_json:
-        print_json(pushed)
-        return
+        print_json(pushed[0] if len(pushed) == 1 else pushed)
+
+
+def _sources(text: str, function: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each tool of a file: its source, and the keywords of its decorator."""
+    from hearth_client._tool_source import decorated_tools, extract
+
+    try:
+        decorated = {one.function: one.options for one in decorated_tools(text)}
+        for name in [function] if function else decorated:
+            yield extract(text, name), decorated.get(name, {})
+    except ValueError as error:
+        raise Failure(str(error)) from None
+    if not function and not decorated:
+        yield text, {}
+
+
+def _push(session: Session, source: str, options: "ToolOptions") -> Any:
+    return session.client.tools.upsert(
+        source,
+        name=options.name,
+        description=options.description,
+        tags=options.tags,
+        settings=options.settings(),
+    )
+
+
+def _tell_pushed(pushed: Any) -> None:
     click.echo(pushed.tool.id)
     arguments = ", ".join(sorted(to_dict(pushed.tool).get("parameters", {}).get("properties", {})))
     done = "created" if pushed.created else "stored"
@@ -76,12 +128,18 @@ def push(
 @tool.command("list", epilog=examples("hearth tool list", "hearth tool list --prefix roll --json"))
 @click.option("--prefix", default="", help="Only names that begin so.")
 @click.option("--tag", "tags", multiple=True, help="Only those with this label. Repeatable: with all of them.")
+@click.option("--kind", type=click.Choice(["python", "mcp"]), help="Only these: of Python source, or of MCP servers.")
 @limit_option
 @json_option
 @pass_session
-def list_tools(session: Session, prefix: str, tags: tuple[str, ...], limit: int, as_json: bool) -> None:
+def list_tools(
+    session: Session, prefix: str, tags: tuple[str, ...], kind: str | None, limit: int, as_json: bool
+) -> None:
     """List tools by name."""
-    found = first(session.client.tools.list(name_prefix=prefix, tags=tags), limit)
+    from hearth.tool.v1.tool_pb2 import ToolKind
+
+    wanted = ToolKind.Value(f"TOOL_KIND_{kind.upper()}") if kind else ToolKind.TOOL_KIND_UNSPECIFIED
+    found = first(session.client.tools.list(name_prefix=prefix, tags=tags, kind=wanted), limit)
     if as_json:
         print_json(found)
         return
@@ -128,7 +186,7 @@ def show(session: Session, name: str, as_json: bool) -> None:
 @json_option
 @pass_session
 def run(session: Session, name: str, arguments: str, version: int | None, as_json: bool) -> None:
-    """Run TOOL in its sandbox and print what it returns.
+    """Run TOOL, in its sandbox or at its MCP server, and print what it returns.
 
     What it prints itself goes to standard error. Exits with 1 if it fails.
     """

@@ -17,6 +17,8 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from tool_svc.adapters.sandbox import shapes
+
 _FROM_TEXT: dict[Any, Callable[[str], Any]] = {
     datetime.datetime: datetime.datetime.fromisoformat,
     datetime.date: datetime.date.fromisoformat,
@@ -35,11 +37,20 @@ def bind(function: Callable[..., Any], arguments: dict[str, Any]) -> tuple[list[
     except Exception:
         hints = {}  # An annotation that does not resolve says nothing; the value is passed as it came.
     positional: list[Any] = []
+    skipped: list[Any] = []
     for name, parameter in inspect.signature(function).parameters.items():
         if name in remaining and name in hints:
             remaining[name] = convert(remaining[name], hints[name])
-        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY and name in remaining:
-            positional.append(remaining.pop(name))
+        if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY:
+            continue
+        if name in remaining:
+            # Those left out before it take their places by their defaults.
+            positional += [*skipped, remaining.pop(name)]
+            skipped.clear()
+        elif parameter.default is inspect.Parameter.empty:
+            raise TypeError(f"{function.__name__}() missing a required argument: {name!r}")
+        else:
+            skipped.append(parameter.default)
     return positional, remaining
 
 
@@ -63,6 +74,11 @@ def convert(value: Any, hint: Any) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
         hints = typing.get_type_hints(hint)
         return hint(**{key: convert(item, hints.get(key, Any)) for key, item in value.items()})
+    # A pydantic model: such a tool brings pydantic along, this process does not have it.
+    if isinstance(value, dict) and (validate := getattr(hint, "model_validate", None)):
+        return validate(value)
+    if isinstance(hint, typing.NewType):
+        return convert(value, hint.__supertype__)
     if isinstance(value, list):
         return _convert_sequence(value, origin or hint, parameters)
     if isinstance(value, dict) and origin is dict and len(parameters) == 2:
@@ -78,6 +94,8 @@ def to_plain(value: Any) -> Any:
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, enum.Enum):
         return value.value
+    if dump := getattr(value, "model_dump", None):
+        return dump(mode="json")
     if isinstance(value, set | frozenset):
         return list(value)
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
@@ -92,7 +110,8 @@ def _convert_union(value: Any, members: tuple[Any, ...]) -> Any:
         return None
     candidates = [member for member in members if member is not type(None)]
     exact = [member for member in candidates if isinstance(member, type) and type(value) is member]
-    for member in exact or candidates:
+    likely = [member for member in candidates if shapes.may_be(value, member)]
+    for member in exact or likely or candidates:
         try:
             return convert(value, member)
         except (TypeError, ValueError):

@@ -18,7 +18,7 @@ _MAX_DEPTH = 24
 _MAX_TYPES = 4_000
 _SUPPORTED = (
     "str, int, float, bool, None, list, tuple, set, dict[str, …], Literal, Optional, |, Any, "
-    "an Enum, a dataclass or a TypedDict of this source"
+    "an Enum, a dataclass, a TypedDict or a pydantic model of this source"
 )
 
 _PLAIN: dict[str, Schema] = {
@@ -41,7 +41,7 @@ _LISTS = {"list", "List", "Sequence", "MutableSequence", "Iterable", "Collection
 _SETS = {"set", "Set", "frozenset", "FrozenSet", "AbstractSet", "MutableSet"}
 _DICTS = {"dict", "Dict", "Mapping", "MutableMapping"}
 _TUPLES = {"tuple", "Tuple"}
-_TRANSPARENT = {"Required", "NotRequired", "ReadOnly", "Final", "ClassVar"}
+_TRANSPARENT = {"Required", "NotRequired", "ReadOnly", "Final", "ClassVar", "dataclasses.InitVar"}
 
 
 class AnnotationReader:
@@ -89,7 +89,7 @@ class AnnotationReader:
         if name in self.module.classes:
             return self._once(node, name, lambda: classes.schema(self, self.module.classes[name]))
         if name in self.module.aliases:
-            return self._once(node, name, lambda: self.schema(self.module.aliases[name]))
+            return self._once(node, name, lambda: self.schema(self._meaning(self.module.aliases[name])))
         if name in _LISTS:
             return {"type": "array", "items": {}}
         if name in _TUPLES:
@@ -99,6 +99,14 @@ class AnnotationReader:
         if name in _DICTS:
             return {"type": "object"}
         raise self._unsupported(node)
+
+    def _meaning(self, value: ast.expr) -> ast.expr:
+        """What an alias stands for: a type, or the one that `NewType` names anew."""
+        match value:
+            case ast.Call(func=func, args=[_, meant], keywords=[]) if self.module.dotted(func) == "NewType":
+                return meant
+            case _:
+                return value
 
     def _generic(self, node: ast.Subscript, name: str, parameters: Sequence[ast.expr]) -> Schema:
         if name in _LISTS and len(parameters) == 1:
@@ -127,7 +135,7 @@ class AnnotationReader:
         match parameters:
             case [one, ast.Constant(value=value)] if value is Ellipsis:
                 return {"type": "array", "items": self.schema(one)}
-            case []:  # tuple[()]
+            case [] | [ast.Tuple(elts=[])]:  # tuple[()]
                 return {"type": "array", "items": {}, "maxItems": 0}
             case _:
                 items = [self.schema(parameter) for parameter in parameters]

@@ -1,4 +1,4 @@
-"""Classes of the source as types of arguments: enumerations, dataclasses, TypedDicts."""
+"""Classes of the source as types of arguments: enumerations, dataclasses, TypedDicts, pydantic models."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import ast
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tool_svc.domain.schema import docstrings, values
+from tool_svc.domain.schema import docstrings, metadata, values
 from tool_svc.domain.schema.module import Module
 from tool_svc.domain.schema.problems import source_invalid
 
 if TYPE_CHECKING:
     from tool_svc.domain.schema.annotations import AnnotationReader
 
-_SUPPORTED = "an Enum, a `@dataclass` or a `TypedDict`"
+_SUPPORTED = "an Enum, a `@dataclass`, a `TypedDict` or a pydantic `BaseModel`"
 _MAX_MEMBERS = 500
+_MODEL = "pydantic.BaseModel"
+_DATACLASSES = ("dataclasses.dataclass", "pydantic.dataclasses.dataclass")
+_FIELD_FUNCTIONS = ("dataclasses.field", "pydantic.Field")
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,9 @@ class _Field:
     annotation: ast.expr
     required: bool
     default: ast.expr | None
+    # The `Field(…)` or `field(…)` that it is set to, and the name that JSON has for it, if another.
+    details: ast.Call | None = None
+    alias: str = ""
 
 
 def schema(reader: AnnotationReader, node: ast.ClassDef) -> dict[str, Any]:
@@ -30,20 +36,23 @@ def schema(reader: AnnotationReader, node: ast.ClassDef) -> dict[str, Any]:
     if values.is_enum(node, module):
         return _enum_schema(node, module)
     fields: dict[str, _Field] = {}
+    documented: dict[str, str] = {}
     for ancestor in _ancestry(node, module):
         fields |= _fields(ancestor, module)
-    documented = docstrings.read(node)
+        documented |= docstrings.read(ancestor).arguments
     properties: dict[str, Any] = {}
     for name, one in fields.items():
         property_schema = reader.schema(one.annotation)
+        if one.details is not None:
+            property_schema = metadata.applied(property_schema, [one.details], module)
         add_default(property_schema, one.default, module)
-        if name in documented.arguments:
-            property_schema.setdefault("description", documented.arguments[name])
-        properties[name] = property_schema
+        if name in documented:
+            property_schema.setdefault("description", documented[name])
+        properties[one.alias or name] = property_schema
     return {
         "type": "object",
         "properties": properties,
-        "required": [name for name, one in fields.items() if one.required],
+        "required": [one.alias or name for name, one in fields.items() if one.required],
         "additionalProperties": False,
     }
 
@@ -79,7 +88,7 @@ def _ancestry(node: ast.ClassDef, module: Module, seen: tuple[str, ...] = ()) ->
     typed = _is_dataclass(node, module)
     for base in node.bases:
         name = module.dotted(base)
-        if name == "TypedDict":
+        if name in ("TypedDict", _MODEL):
             typed = True
         elif name in module.classes:
             found += _ancestry(module.classes[name], module, (*seen, node.name))
@@ -93,11 +102,17 @@ def _ancestry(node: ast.ClassDef, module: Module, seen: tuple[str, ...] = ()) ->
 
 def _is_dataclass(node: ast.ClassDef, module: Module) -> bool:
     decorators = [one.func if isinstance(one, ast.Call) else one for one in node.decorator_list]
-    return any(module.dotted(one) == "dataclasses.dataclass" for one in decorators)
+    return any(module.dotted(one) in _DATACLASSES for one in decorators)
+
+
+def _is_model(node: ast.ClassDef, module: Module) -> bool:
+    """Whether the eldest base is pydantic's. What `_ancestry` has passed does not lead in circles."""
+    names = [module.dotted(base) or "" for base in node.bases]
+    return _MODEL in names or any(name in module.classes and _is_model(module.classes[name], module) for name in names)
 
 
 def _fields(node: ast.ClassDef, module: Module) -> dict[str, _Field]:
-    is_data = _is_dataclass(node, module)
+    takes_defaults = _is_dataclass(node, module) or _is_model(node, module)
     total = not any(
         keyword.arg == "total" and isinstance(keyword.value, ast.Constant) and keyword.value.value is False
         for keyword in node.keywords
@@ -107,10 +122,10 @@ def _fields(node: ast.ClassDef, module: Module) -> dict[str, _Field]:
         match statement:
             case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=value):
                 marker = module.dotted(annotation.value if isinstance(annotation, ast.Subscript) else annotation)
-                if marker in ("ClassVar", "dataclasses.KW_ONLY"):
+                if marker in ("ClassVar", "dataclasses.KW_ONLY") or name == "model_config":
                     continue
-                if is_data:
-                    one = _data_field(annotation, value, module)
+                if takes_defaults:
+                    one = _field_with_default(annotation, value, module)
                 else:
                     required = marker == "Required" or (total and marker != "NotRequired")
                     one = _Field(annotation, required, None)
@@ -121,12 +136,21 @@ def _fields(node: ast.ClassDef, module: Module) -> dict[str, _Field]:
     return fields
 
 
-def _data_field(annotation: ast.expr, value: ast.expr | None, module: Module) -> _Field | None:
-    """A field of a dataclass; None for one that its constructor does not take."""
-    if not (isinstance(value, ast.Call) and module.dotted(value.func) == "dataclasses.field"):
+def _field_with_default(annotation: ast.expr, value: ast.expr | None, module: Module) -> _Field | None:
+    """A field of a dataclass or model; None for one that its constructor does not take."""
+    if not (isinstance(value, ast.Call) and module.dotted(value.func) in _FIELD_FUNCTIONS):
         return _Field(annotation, value is None, value)
     given = {keyword.arg: keyword.value for keyword in value.keywords}
-    init = given.get("init")
-    if isinstance(init, ast.Constant) and init.value is False:
+    if isinstance(init := given.get("init"), ast.Constant) and init.value is False:
         return None
-    return _Field(annotation, "default" not in given and "default_factory" not in given, given.get("default"))
+    default = value.args[0] if value.args else given.get("default")
+    if isinstance(default, ast.Constant) and default.value is Ellipsis:  # pydantic's way to say: required.
+        default = None
+    alias = given.get("validation_alias", given.get("alias"))
+    return _Field(
+        annotation,
+        required=default is None and "default_factory" not in given,
+        default=default,
+        details=value,
+        alias=alias.value if isinstance(alias, ast.Constant) and isinstance(alias.value, str) else "",
+    )

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from tool_svc.domain.json_schema import MAX_SCHEMA_BYTES
 from tool_svc.domain.schema import classes, docstrings
 from tool_svc.domain.schema.annotations import AnnotationReader
 from tool_svc.domain.schema.module import entry_name, is_plain_name, parse, require_storable
@@ -46,7 +47,10 @@ def derive(source: str) -> DerivedTool:
         if default is None:
             required.append(argument.arg)
     parameters = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    require_storable(function, documented.description, json.dumps(parameters, ensure_ascii=False))
+    text = json.dumps(parameters, ensure_ascii=False)
+    require_storable(function, documented.description, text)
+    if len(text.encode()) > MAX_SCHEMA_BYTES:
+        raise source_invalid(function, f"the schema has more than {MAX_SCHEMA_BYTES} bytes", "fewer or flatter types")
     return DerivedTool(name, documented.description, parameters)
 
 

@@ -27,6 +27,8 @@ def applied(schema: dict[str, Any], extras: Sequence[ast.expr], module: Module) 
         match extra:
             case ast.Constant(value=str(text)):
                 result["description"] = text
+            case ast.Call(func=func, args=[ast.Constant(value=str(text))]) if module.dotted(func) == "Doc":
+                result["description"] = text
             case ast.Call(keywords=keywords):
                 for keyword in keywords:
                     _apply(result, keyword, module)

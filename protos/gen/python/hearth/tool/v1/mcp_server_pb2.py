@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhearth/tool/v1/mcp_server.proto\x12\x0ehearth.tool.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x04\n\tMcpServer\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0forganization_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12/\n\ttransport\x18\x04 \x01(\x0e\x32\x1c.hearth.tool.v1.McpTransport\x12\x15\n\x03url\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\"\n\x07\x63ommand\x18\x06 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10@\"\x07r\x05\x10\x01\x18\x80 \x12N\n\x0eheader_secrets\x18\x07 \x03(\x0b\x32,.hearth.tool.v1.McpServer.HeaderSecretsEntryB\x08\xbaH\x05\x9a\x01\x02\x10\x10\x12\x1f\n\ntimeout_ms\x18\x08 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\xcf$(\x00\x12-\n\tsync_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsync_error\x18\n \x01(\t\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\r \x01(\t\x1a\x34\n\x12HeaderSecretsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*i\n\x0cMcpTransport\x12\x1d\n\x19MCP_TRANSPORT_UNSPECIFIED\x10\x00\x12!\n\x1dMCP_TRANSPORT_STREAMABLE_HTTP\x10\x01\x12\x17\n\x13MCP_TRANSPORT_STDIO\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhearth/tool/v1/mcp_server.proto\x12\x0ehearth.tool.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf4\x04\n\tMcpServer\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0forganization_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12/\n\ttransport\x18\x04 \x01(\x0e\x32\x1c.hearth.tool.v1.McpTransport\x12\x15\n\x03url\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\"\n\x07\x63ommand\x18\x06 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10@\"\x07r\x05\x10\x01\x18\x80 \x12\x84\x01\n\x0eheader_secrets\x18\x07 \x03(\x0b\x32,.hearth.tool.v1.McpServer.HeaderSecretsEntryB>\xbaH;\x9a\x01\x38\x10\x10\"\x18r\x16\x32\x14^[A-Za-z0-9-]{1,64}$*\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\x12\x1f\n\ntimeout_ms\x18\x08 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\xcf$(\x00\x12-\n\tsync_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsync_error\x18\n \x01(\t\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\r \x01(\t\x12\x37\n\x07secrets\x18\x0e \x03(\tB&\xbaH#\x92\x01 \x10 \x18\x01\"\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{0,63}$\x1a\x34\n\x12HeaderSecretsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*i\n\x0cMcpTransport\x12\x1d\n\x19MCP_TRANSPORT_UNSPECIFIED\x10\x00\x12!\n\x1dMCP_TRANSPORT_STREAMABLE_HTTP\x10\x01\x12\x17\n\x13MCP_TRANSPORT_STDIO\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,13 +40,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MCPSERVER'].fields_by_name['command']._loaded_options = None
   _globals['_MCPSERVER'].fields_by_name['command']._serialized_options = b'\272H\016\222\001\013\020@\"\007r\005\020\001\030\200 '
   _globals['_MCPSERVER'].fields_by_name['header_secrets']._loaded_options = None
-  _globals['_MCPSERVER'].fields_by_name['header_secrets']._serialized_options = b'\272H\005\232\001\002\020\020'
+  _globals['_MCPSERVER'].fields_by_name['header_secrets']._serialized_options = b'\272H;\232\0018\020\020\"\030r\0262\024^[A-Za-z0-9-]{1,64}$*\032r\0302\026^[A-Z][A-Z0-9_]{0,63}$'
   _globals['_MCPSERVER'].fields_by_name['timeout_ms']._loaded_options = None
   _globals['_MCPSERVER'].fields_by_name['timeout_ms']._serialized_options = b'\272H\010\032\006\030\300\317$(\000'
-  _globals['_MCPTRANSPORT']._serialized_start=632
-  _globals['_MCPTRANSPORT']._serialized_end=737
+  _globals['_MCPSERVER'].fields_by_name['secrets']._loaded_options = None
+  _globals['_MCPSERVER'].fields_by_name['secrets']._serialized_options = b'\272H#\222\001 \020 \030\001\"\032r\0302\026^[A-Z][A-Z0-9_]{0,63}$'
+  _globals['_MCPTRANSPORT']._serialized_start=744
+  _globals['_MCPTRANSPORT']._serialized_end=849
   _globals['_MCPSERVER']._serialized_start=114
-  _globals['_MCPSERVER']._serialized_end=630
-  _globals['_MCPSERVER_HEADERSECRETSENTRY']._serialized_start=578
-  _globals['_MCPSERVER_HEADERSECRETSENTRY']._serialized_end=630
+  _globals['_MCPSERVER']._serialized_end=742
+  _globals['_MCPSERVER_HEADERSECRETSENTRY']._serialized_start=690
+  _globals['_MCPSERVER_HEADERSECRETSENTRY']._serialized_end=742
 # @@protoc_insertion_point(module_scope)

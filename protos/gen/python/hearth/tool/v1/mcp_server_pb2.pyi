@@ -31,7 +31,7 @@ class _McpTransportEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_McpTrans
     MCP_TRANSPORT_STREAMABLE_HTTP: _McpTransport.ValueType  # 1
     """Streamable HTTP."""
     MCP_TRANSPORT_STDIO: _McpTransport.ValueType  # 2
-    """A process of tool_svc's, if the operator allows it."""
+    """A confined process of tool_svc's without network, if the operator allows it."""
 
 class McpTransport(_McpTransport, metaclass=_McpTransportEnumTypeWrapper):
     """McpTransport says how a server is reached."""
@@ -41,7 +41,7 @@ MCP_TRANSPORT_UNSPECIFIED: McpTransport.ValueType  # 0
 MCP_TRANSPORT_STREAMABLE_HTTP: McpTransport.ValueType  # 1
 """Streamable HTTP."""
 MCP_TRANSPORT_STDIO: McpTransport.ValueType  # 2
-"""A process of tool_svc's, if the operator allows it."""
+"""A confined process of tool_svc's without network, if the operator allows it."""
 Global___McpTransport: _TypeAlias = McpTransport  # noqa: Y015
 
 @_typing.final
@@ -83,6 +83,7 @@ class McpServer(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    SECRETS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Server-assigned, `mcp_…`."""
     organization_id: _builtins.str
@@ -92,7 +93,7 @@ class McpServer(_message.Message):
     transport: Global___McpTransport.ValueType
     """How it is reached."""
     url: _builtins.str
-    """For streamable HTTP: its URL."""
+    """For streamable HTTP: its URL, http or https. Addresses that are not public are refused unless the operator allows them."""
     timeout_ms: _builtins.int
     """Milliseconds that a call may take; 0 means 30,000."""
     sync_error: _builtins.str
@@ -105,7 +106,9 @@ class McpServer(_message.Message):
 
     @_builtins.property
     def header_secrets(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """HTTP header → name of the secret that is its value."""
+        """For streamable HTTP: header → name of the secret that is its value. Example: `Authorization` → `GITHUB_TOKEN`. A value of
+        Authorization that names no scheme is sent as a bearer token.
+        """
 
     @_builtins.property
     def sync_time(self) -> _timestamp_pb2.Timestamp:
@@ -118,6 +121,10 @@ class McpServer(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last changed."""
+
+    @_builtins.property
+    def secrets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For stdio: names of the organization's secrets that the process gets as environment variables."""
 
     def __init__(
         self,
@@ -135,10 +142,11 @@ class McpServer(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        secrets: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "sync_time", b"sync_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "create_time", b"create_time", "etag", b"etag", "header_secrets", b"header_secrets", "id", b"id", "name", b"name", "organization_id", b"organization_id", "sync_error", b"sync_error", "sync_time", b"sync_time", "timeout_ms", b"timeout_ms", "transport", b"transport", "update_time", b"update_time", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "create_time", b"create_time", "etag", b"etag", "header_secrets", b"header_secrets", "id", b"id", "name", b"name", "organization_id", b"organization_id", "secrets", b"secrets", "sync_error", b"sync_error", "sync_time", b"sync_time", "timeout_ms", b"timeout_ms", "transport", b"transport", "update_time", b"update_time", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -186,7 +186,7 @@ class UpdateMcpServerRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Paths: transport, url, command, header_secrets, timeout_ms."""
+        """Paths: transport, url, command, header_secrets, secrets, timeout_ms."""
 
     def __init__(
         self,
@@ -297,6 +297,7 @@ class SyncMcpServerResponse(_message.Message):
     ADDED_FIELD_NUMBER: _builtins.int
     UPDATED_FIELD_NUMBER: _builtins.int
     REMOVED_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def mcp_server(self) -> _mcp_server_pb2.McpServer:
         """As stored now."""
@@ -313,6 +314,10 @@ class SyncMcpServerResponse(_message.Message):
     def removed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of tools removed."""
 
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___McpToolRefusal]:
+        """What the server offers and cannot be a tool here. All others are synced."""
+
     def __init__(
         self,
         *,
@@ -320,11 +325,38 @@ class SyncMcpServerResponse(_message.Message):
         added: _abc.Iterable[_builtins.str] | None = ...,
         updated: _abc.Iterable[_builtins.str] | None = ...,
         removed: _abc.Iterable[_builtins.str] | None = ...,
+        refused: _abc.Iterable[Global___McpToolRefusal] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mcp_server", b"mcp_server"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "mcp_server", b"mcp_server", "removed", b"removed", "updated", b"updated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "mcp_server", b"mcp_server", "refused", b"refused", "removed", b"removed", "updated", b"updated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SyncMcpServerResponse: _TypeAlias = SyncMcpServerResponse  # noqa: Y015
+
+@_typing.final
+class McpToolRefusal(_message.Message):
+    """McpToolRefusal says why a tool of a server was not taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """As the server calls it, shortened if need be."""
+    problem: _builtins.str
+    """What is wrong with it."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___McpToolRefusal: _TypeAlias = McpToolRefusal  # noqa: Y015

@@ -72,7 +72,8 @@ class McpServerServiceServicer:
     """
 
     def CreateMcpServer(self, request, context):
-        """CreateMcpServer registers a server. ALREADY_EXISTS NAME_TAKEN.
+        """CreateMcpServer registers a server; its tools come with the first sync. ALREADY_EXISTS NAME_TAKEN, FAILED_PRECONDITION
+        MCP_TRANSPORT_DISABLED, RESOURCE_EXHAUSTED QUOTA_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,7 +94,7 @@ class McpServerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateMcpServer(self, request, context):
-        """UpdateMcpServer changes the fields named by the mask.
+        """UpdateMcpServer changes the fields named by the mask. ABORTED ETAG_MISMATCH if an etag is given and stale.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,7 +108,8 @@ class McpServerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SyncMcpServer(self, request, context):
-        """SyncMcpServer reads the server's tools into the organization.
+        """SyncMcpServer reads the server's tools into the organization: new ones are added, changed ones get a version, those it no
+        longer has are deleted. FAILED_PRECONDITION MCP_SERVER_FAILED; then its tools stay as they are.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

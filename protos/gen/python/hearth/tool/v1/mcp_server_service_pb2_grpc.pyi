@@ -34,17 +34,21 @@ class McpServerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> McpServerServiceAsyncStub: ...
     CreateMcpServer: _grpc.UnaryUnaryMultiCallable[_mcp_server_service_pb2.CreateMcpServerRequest, _mcp_server_service_pb2.CreateMcpServerResponse]
-    """CreateMcpServer registers a server. ALREADY_EXISTS NAME_TAKEN."""
+    """CreateMcpServer registers a server; its tools come with the first sync. ALREADY_EXISTS NAME_TAKEN, FAILED_PRECONDITION
+    MCP_TRANSPORT_DISABLED, RESOURCE_EXHAUSTED QUOTA_EXCEEDED.
+    """
     GetMcpServer: _grpc.UnaryUnaryMultiCallable[_mcp_server_service_pb2.GetMcpServerRequest, _mcp_server_service_pb2.GetMcpServerResponse]
     """GetMcpServer returns one."""
     ListMcpServers: _grpc.UnaryUnaryMultiCallable[_mcp_server_service_pb2.ListMcpServersRequest, _mcp_server_service_pb2.ListMcpServersResponse]
     """ListMcpServers lists them by name."""
     UpdateMcpServer: _grpc.UnaryUnaryMultiCallable[_mcp_server_service_pb2.UpdateMcpServerRequest, _mcp_server_service_pb2.UpdateMcpServerResponse]
-    """UpdateMcpServer changes the fields named by the mask."""
+    """UpdateMcpServer changes the fields named by the mask. ABORTED ETAG_MISMATCH if an etag is given and stale."""
     DeleteMcpServer: _grpc.UnaryUnaryMultiCallable[_mcp_server_service_pb2.DeleteMcpServerRequest, _mcp_server_service_pb2.DeleteMcpServerResponse]
     """DeleteMcpServer removes a server and its tools. Deleting twice is OK."""
     SyncMcpServer: _grpc.UnaryUnaryMultiCallable[_mcp_server_service_pb2.SyncMcpServerRequest, _mcp_server_service_pb2.SyncMcpServerResponse]
-    """SyncMcpServer reads the server's tools into the organization."""
+    """SyncMcpServer reads the server's tools into the organization: new ones are added, changed ones get a version, those it no
+    longer has are deleted. FAILED_PRECONDITION MCP_SERVER_FAILED; then its tools stay as they are.
+    """
 
 @_typing.type_check_only
 class McpServerServiceAsyncStub(McpServerServiceStub):
@@ -52,17 +56,21 @@ class McpServerServiceAsyncStub(McpServerServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateMcpServer: _aio.UnaryUnaryMultiCallable[_mcp_server_service_pb2.CreateMcpServerRequest, _mcp_server_service_pb2.CreateMcpServerResponse]  # type: ignore[assignment]
-    """CreateMcpServer registers a server. ALREADY_EXISTS NAME_TAKEN."""
+    """CreateMcpServer registers a server; its tools come with the first sync. ALREADY_EXISTS NAME_TAKEN, FAILED_PRECONDITION
+    MCP_TRANSPORT_DISABLED, RESOURCE_EXHAUSTED QUOTA_EXCEEDED.
+    """
     GetMcpServer: _aio.UnaryUnaryMultiCallable[_mcp_server_service_pb2.GetMcpServerRequest, _mcp_server_service_pb2.GetMcpServerResponse]  # type: ignore[assignment]
     """GetMcpServer returns one."""
     ListMcpServers: _aio.UnaryUnaryMultiCallable[_mcp_server_service_pb2.ListMcpServersRequest, _mcp_server_service_pb2.ListMcpServersResponse]  # type: ignore[assignment]
     """ListMcpServers lists them by name."""
     UpdateMcpServer: _aio.UnaryUnaryMultiCallable[_mcp_server_service_pb2.UpdateMcpServerRequest, _mcp_server_service_pb2.UpdateMcpServerResponse]  # type: ignore[assignment]
-    """UpdateMcpServer changes the fields named by the mask."""
+    """UpdateMcpServer changes the fields named by the mask. ABORTED ETAG_MISMATCH if an etag is given and stale."""
     DeleteMcpServer: _aio.UnaryUnaryMultiCallable[_mcp_server_service_pb2.DeleteMcpServerRequest, _mcp_server_service_pb2.DeleteMcpServerResponse]  # type: ignore[assignment]
     """DeleteMcpServer removes a server and its tools. Deleting twice is OK."""
     SyncMcpServer: _aio.UnaryUnaryMultiCallable[_mcp_server_service_pb2.SyncMcpServerRequest, _mcp_server_service_pb2.SyncMcpServerResponse]  # type: ignore[assignment]
-    """SyncMcpServer reads the server's tools into the organization."""
+    """SyncMcpServer reads the server's tools into the organization: new ones are added, changed ones get a version, those it no
+    longer has are deleted. FAILED_PRECONDITION MCP_SERVER_FAILED; then its tools stay as they are.
+    """
 
 class McpServerServiceServicer(metaclass=_abc_1.ABCMeta):
     """McpServerService manages the MCP servers of the caller's organization."""
@@ -73,7 +81,9 @@ class McpServerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _mcp_server_service_pb2.CreateMcpServerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_mcp_server_service_pb2.CreateMcpServerResponse, _abc.Awaitable[_mcp_server_service_pb2.CreateMcpServerResponse]]:
-        """CreateMcpServer registers a server. ALREADY_EXISTS NAME_TAKEN."""
+        """CreateMcpServer registers a server; its tools come with the first sync. ALREADY_EXISTS NAME_TAKEN, FAILED_PRECONDITION
+        MCP_TRANSPORT_DISABLED, RESOURCE_EXHAUSTED QUOTA_EXCEEDED.
+        """
 
     @_abc_1.abstractmethod
     def GetMcpServer(
@@ -97,7 +107,7 @@ class McpServerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _mcp_server_service_pb2.UpdateMcpServerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_mcp_server_service_pb2.UpdateMcpServerResponse, _abc.Awaitable[_mcp_server_service_pb2.UpdateMcpServerResponse]]:
-        """UpdateMcpServer changes the fields named by the mask."""
+        """UpdateMcpServer changes the fields named by the mask. ABORTED ETAG_MISMATCH if an etag is given and stale."""
 
     @_abc_1.abstractmethod
     def DeleteMcpServer(
@@ -113,6 +123,8 @@ class McpServerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _mcp_server_service_pb2.SyncMcpServerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_mcp_server_service_pb2.SyncMcpServerResponse, _abc.Awaitable[_mcp_server_service_pb2.SyncMcpServerResponse]]:
-        """SyncMcpServer reads the server's tools into the organization."""
+        """SyncMcpServer reads the server's tools into the organization: new ones are added, changed ones get a version, those it no
+        longer has are deleted. FAILED_PRECONDITION MCP_SERVER_FAILED; then its tools stay as they are.
+        """
 
 def add_McpServerServiceServicer_to_server(servicer: McpServerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

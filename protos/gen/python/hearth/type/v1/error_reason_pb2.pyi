@@ -86,6 +86,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The tool needs Python packages, and the operator does not allow any.
     Example: a tool with `requirements` where HEARTH_PACKAGES_ALLOWED is not set.
     """
+    ERROR_REASON_MCP_SERVER_FAILED: _ErrorReason.ValueType  # 76
+    """FAILED_PRECONDITION. The MCP server cannot be reached, or does not keep to the protocol; the message says how."""
+    ERROR_REASON_MCP_TRANSPORT_DISABLED: _ErrorReason.ValueType  # 77
+    """FAILED_PRECONDITION. The operator of this Hearth does not allow this way of reaching MCP servers."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 80
     """ABORTED. The etag is stale: read again and retry."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 90
@@ -192,6 +196,10 @@ ERROR_REASON_PACKAGES_NOT_ALLOWED: ErrorReason.ValueType  # 75
 """FAILED_PRECONDITION. The tool needs Python packages, and the operator does not allow any.
 Example: a tool with `requirements` where HEARTH_PACKAGES_ALLOWED is not set.
 """
+ERROR_REASON_MCP_SERVER_FAILED: ErrorReason.ValueType  # 76
+"""FAILED_PRECONDITION. The MCP server cannot be reached, or does not keep to the protocol; the message says how."""
+ERROR_REASON_MCP_TRANSPORT_DISABLED: ErrorReason.ValueType  # 77
+"""FAILED_PRECONDITION. The operator of this Hearth does not allow this way of reaching MCP servers."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 80
 """ABORTED. The etag is stale: read again and retry."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 90
