@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, LiteralString, TypeAlias, cast
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -39,7 +39,7 @@ class Database:
 
     def __init__(self, url: str, *, application_name: str, pool_size: int = 10) -> None:
         self._pool_size = pool_size
-        self._prepared: WeakKeyDictionary[Driver, set[Reading]] = WeakKeyDictionary()
+        self._prepared: WeakKeyDictionary[Driver, set[str]] = WeakKeyDictionary()
         # AUTOCOMMIT means only that the driver does not say BEGIN: it goes in one round trip with the tenant instead.
         self._engine = create_async_engine(
             sqlalchemy_url(url),
@@ -113,17 +113,28 @@ class Database:
                 pooled = await self._engine.raw_connection()
                 driver = cast(Driver, pooled.driver_connection)
                 try:
-                    known = self._prepared.setdefault(driver, set())
-                    if asked not in known:
-                        await driver.execute(asked.prepare)
-                        known.add(asked)
+                    await self._prepare(driver, asked)
                     return await _last_rows(driver, query, values)
+                except psycopg.errors.InvalidSqlStatementName:
+                    # The driver forgets all statements with a rollback (DEALLOCATE ALL), these included.
+                    self._prepared.pop(driver, None)
+                    if attempt == self._pool_size:
+                        raise
                 except psycopg.OperationalError:
                     if not driver.closed or attempt == self._pool_size:
                         raise
                 finally:
                     _give_back(pooled, driver)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _prepare(self, driver: Driver, asked: Reading) -> None:
+        known = self._prepared.setdefault(driver, set())
+        for handle, statement in asked.prepare.items():
+            if handle not in known:
+                # A handle stands for one text: what was prepared by a call that was cancelled since is the same.
+                with suppress(psycopg.errors.DuplicatePreparedStatement):
+                    await driver.execute(statement)
+                known.add(handle)
 
     async def ping(self) -> None:
         """Raises Unavailable when the database does not answer."""

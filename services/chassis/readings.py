@@ -14,11 +14,11 @@ _VALUE = re.compile(r"%\((\w+)\)s")
 class Reading:
     """Statements separated by semicolons (none inside of a text), with named values `%(name)s`.
 
-    `prepare` holds what a connection needs once, `execute` what is sent each time, with the same named values.
+    `prepare` holds what a connection needs once, by handle; `execute` is what is sent each time, with the same named values.
     """
 
     def __init__(self, statements: str) -> None:
-        prepare: list[str] = []
+        self.prepare: dict[str, bytes] = {}
         execute: list[str] = []
         for statement in filter(str.strip, statements.split(";")):
             numbers: dict[str, int] = {}
@@ -28,9 +28,8 @@ class Reading:
             # The same text has the same name in every process, and another text another one.
             handle = f"reading_{hashlib.sha256(body.encode()).hexdigest()[:16]}"
             given = f" ({', '.join(f'%({name})s' for name in numbers)})" if numbers else ""
-            prepare.append(f"PREPARE {handle} AS {body}")
+            self.prepare[handle] = f"PREPARE {handle} AS {body}".encode()
             execute.append(f"EXECUTE {handle}{given}")
-        self.prepare = ";".join(prepare).encode()
         self.execute = ";".join(execute).encode()
 
 
