@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, LiteralString, TypeAlias, cast
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -129,6 +129,11 @@ class Database:
                     if isinstance(asked, Reading):
                         await self._prepare(driver, asked)
                     return await _last_rows(driver, query, values)
+                except psycopg.errors.InvalidSqlStatementName:
+                    # The driver forgets all statements with a rollback (DEALLOCATE ALL), these included.
+                    self._prepared.pop(driver, None)
+                    if attempt == self._pool_size:
+                        raise
                 except psycopg.OperationalError:
                     if not driver.closed or attempt == self._pool_size:
                         raise
@@ -140,7 +145,9 @@ class Database:
         known = self._prepared.setdefault(driver, set())
         for handle, statement in asked.prepare.items():
             if handle not in known:
-                await driver.execute(statement)
+                # A handle stands for one text: what was prepared by a call that was cancelled since is the same.
+                with suppress(psycopg.errors.DuplicatePreparedStatement):
+                    await driver.execute(statement)
                 known.add(handle)
 
     async def ping(self) -> None:

@@ -14,8 +14,7 @@ _VALUE = re.compile(r"%\((\w+)\)s")
 class Reading:
     """Statements separated by semicolons (none inside of a text), with named values `%(name)s`.
 
-    `prepare` holds what a connection needs once, by the name that it then has there; two Readings may share one. `execute` is what
-    is sent each time, with the same named values.
+    `prepare` holds what a connection needs once, by handle; `execute` is what is sent each time, with the same named values.
     """
 
     def __init__(self, statements: str) -> None:

@@ -16,7 +16,7 @@ VALUES (gen_random_uuid(), %s, gen_random_uuid(), gen_random_uuid(), 1, %s, %s, 
 
 
 def test_runs_that_have_not_ended_are_counted(databases: Databases, tmp_path: Path) -> None:
-    database = databases.before(MIGRATIONS, "0020", tmp_path)
+    database = databases.before(MIGRATIONS, "0003", tmp_path)
     busy, idle = ids.new(), ids.new()
     with psycopg.connect(database.superuser_url, autocommit=True) as superuser:
         for state, user in ((1, "user_a"), (2, "user_a"), (3, "user_b"), (1, ""), (4, "user_a"), (6, "user_b")):

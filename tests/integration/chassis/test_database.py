@@ -13,6 +13,7 @@ from sqlalchemy import exc
 from chassis import ids
 from chassis.database import Database
 from chassis.errors import InvalidArgument, ResourceExhausted, Unavailable
+from chassis.readings import reading
 from tests.support.databases import FreshDatabase
 
 _INSERT = sa.text("INSERT INTO things VALUES (:id, :organization_id, :name)")
@@ -247,6 +248,30 @@ async def test_what_is_read_is_bound_and_not_pasted(database: Database) -> None:
     hostile = "'; DELETE FROM things; SELECT '\\"
     rows = await database.read(None, "SELECT %(value)s::text AS value", {"value": hostile})
     assert rows == [{"value": hostile}]
+
+
+async def test_reading_goes_on_after_the_driver_has_forgotten_its_statements(fresh: FreshDatabase) -> None:
+    database, one = Database(fresh.url, application_name="reads", pool_size=1), ids.new()
+    assert await _names(database, one) == []
+    for number in range(10):
+        # So often that the driver prepares the statement, whereupon a rollback makes it drop all that are.
+        await _insert(database, one, one, f"n{number}")
+    with suppress(LookupError):
+        async with database.transaction(one) as session:
+            await session.execute(_COUNT)
+            raise LookupError
+    assert len(await _names(database, one)) == 10
+    await database.close()
+
+
+async def test_a_reading_that_was_cut_short_can_be_read_again(fresh: FreshDatabase) -> None:
+    database = Database(fresh.url, application_name="reads", pool_size=1)
+    # As a call leaves it that was cancelled after the statement was prepared and before that was noted.
+    for statement in reading("SELECT 1 AS one").prepare.values():
+        async with database.transaction(None) as session:
+            await session.execute(sa.text(statement.decode()))
+    assert await database.read(None, "SELECT 1 AS one", {}) == [{"one": 1}]
+    await database.close()
 
 
 async def test_reading_on_dead_connections_heals(fresh: FreshDatabase) -> None:

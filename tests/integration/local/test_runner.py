@@ -74,15 +74,20 @@ def test_nats_lets_agent_svc_use_its_subjects_only_and_nobody_without_password(s
         async def on_error(error: Exception) -> None:
             refused.append(str(error))
 
-        client = await nats.connect(stack.nats_url, error_cb=on_error, max_reconnect_attempts=1)
+        client = await nats.connect(
+            stack.nats_url, error_cb=on_error, max_reconnect_attempts=1, inbox_prefix=b"_INBOX.agent_svc"
+        )
         try:
-            stream = client.jetstream()
-            await stream.add_stream(name="TRY", subjects=["hearth.try.>"])
-            assert (await stream.publish("hearth.try.x", b"1")).seq == 1
-            await client.publish("elsewhere", b"1")
+            await client.jetstream().add_stream(name="HEARTH_RUNS", subjects=["hearth.run.*"])
+            await client.publish("hearth.ev.x", b"1")
             await client.flush()
-            await asyncio.sleep(0.1)
-            assert any("permissions violation" in text for text in refused)
+            assert refused == []
+            for subject in ("elsewhere", "hearth.audit.tool_svc", "$JS.API.STREAM.DELETE.HEARTH_AUDIT"):
+                await client.publish(subject, b"1")
+                await client.flush()
+                await asyncio.sleep(0.1)
+                assert any("permissions violation" in text for text in refused), subject
+                refused.clear()
         finally:
             await client.close()
         with pytest.raises((nats.errors.Error, OSError)):

@@ -15,7 +15,7 @@ VALUES (gen_random_uuid(), %s, '', 1, now(), now(), %s, 1)
 
 
 def test_what_was_deleted_before_goes_after_a_time_of_grace(databases: Databases, tmp_path: Path) -> None:
-    database = databases.before(MIGRATIONS, "0020", tmp_path)
+    database = databases.before(MIGRATIONS, "0004", tmp_path)
     with psycopg.connect(database.superuser_url, autocommit=True) as superuser:
         superuser.execute(_ORGANIZATION, ("alive", None))
         superuser.execute(_ORGANIZATION, ("gone", "2020-01-01"))

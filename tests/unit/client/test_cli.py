@@ -231,9 +231,9 @@ def test_limits_that_make_no_sense_are_refused(fake: FakeHearth, words: tuple[st
     assert [asked for asked in fake.asked if asked != ("close",)] == []
 
 
-def test_deleting_an_organization_is_confirmed_and_can_be_followed(fake: FakeHearth) -> None:
-    assert run(fake, "org", "delete", "org_2", stdin="n\n").exit_code == 1
-    assert ("delete", "org_2", {"purge_now": False}) not in fake.asked
+def test_the_end_of_an_organization_can_be_followed(fake: FakeHearth) -> None:
+    assert run(fake, "org", "delete", "org_2", "--yes").exit_code == 0
+    assert ("delete", "org_2", {"purge_now": False}) in fake.asked
     assert "hearth org show org_2 --deleted" in run(fake, "org", "delete", "org_2", "--purge-now", "--yes").stderr
     assert ("delete", "org_2", {"purge_now": True}) in fake.asked
     shown = " ".join(run(fake, "org", "show", "org_2", "--deleted").stdout.split())
