@@ -12,7 +12,18 @@ from uuid import UUID
 from chassis.audit.record import OK, AuditRecord, PendingRecord
 from chassis.callcontext import current_call, set_call
 
-__all__ = ["OK", "AuditRecord", "PendingRecord", "acting_as", "answered", "aside", "concerning", "nothing_new", "owed"]
+__all__ = [
+    "OK",
+    "AuditRecord",
+    "PendingRecord",
+    "acting_as",
+    "answered",
+    "aside",
+    "concerning",
+    "concluded",
+    "nothing_new",
+    "owed",
+]
 
 
 def concerning(resource: str) -> None:
@@ -31,6 +42,12 @@ def answered(response: bytes) -> None:
     """The answer that is kept with the effect: it names what the call made."""
     if (pending := _pending()) is not None:
         pending.answer = response
+
+
+def concluded() -> None:
+    """The effect of the call is complete: a caller who leaves now, with the answer, has not cancelled it."""
+    if (pending := _pending()) is not None:
+        pending.concluded = True
 
 
 def nothing_new() -> None:

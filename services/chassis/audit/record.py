@@ -45,7 +45,7 @@ class PendingRecord:
 
     __slots__ = (
         *("_actor", "_declared", "_id", "_on_behalf_of", "_on_kept", "_organization_id", "_settled", "action"),
-        *("answer", "request", "request_id", "resource"),
+        *("answer", "concluded", "request", "request_id", "resource"),
     )
 
     def __init__(self, declared: Declared, action: str, request_id: str, on_kept: Callable[[], None]) -> None:
@@ -60,6 +60,8 @@ class PendingRecord:
         self.request_id = request_id
         self.resource = ""
         self.request: Any = None
+        # Whether the effect is complete, although the answer may still be on its way.
+        self.concluded = False
         # The response, or the bytes of the one that is kept for the request id.
         self.answer: Any = None
 

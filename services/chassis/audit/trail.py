@@ -57,9 +57,9 @@ class AuditTrail:
     @asynccontextmanager
     async def around(self, pending: PendingRecord) -> AsyncGenerator[None]:
         """A call whose effect is no transaction: its record is there before the block begins, its outcome after it ends."""
-        await self._outbox.put(pending.record(OPEN))
-        outcome = "CANCELLED"
+        outcome = ""
         try:
+            await self._outbox.put(pending.record(OPEN))
             yield
             outcome = OK
         except DomainError as error:
@@ -69,7 +69,8 @@ class AuditTrail:
             outcome = "INTERNAL"
             raise
         finally:
-            # Even when cancelled: that is an outcome too.
+            # Even when cancelled: that is an outcome too. Who goes away with the answer in hand has cancelled nothing.
+            outcome = outcome or (OK if pending.concluded else "CANCELLED")
             await asyncio.shield(asyncio.ensure_future(self._complete(pending, outcome)))
 
     async def _complete(self, pending: PendingRecord, outcome: str) -> None:

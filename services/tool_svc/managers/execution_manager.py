@@ -103,6 +103,7 @@ class ExecutionManager:
                     truncated = truncated or event.truncated
                     yield event
                 else:
+                    audit.concluded()
                     yield _result(tool, event, started, truncated)
 
     def _events(self, tool: Tool, call: ToolCall) -> AsyncGenerator[SandboxEvent]:

@@ -137,7 +137,8 @@ def _spoil(draw: Draw, message: Message, names: Sequence[str], depth: int) -> No
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         entries = getattr(message, field.name)
         for _ in range(draw(st.sampled_from((1, 1, 65)))):
-            entries[draw(texts(names))] = draw(texts(names))
+            value = _scalars(field.message_type.fields_by_name["value"], names)
+            entries[draw(texts(names))] = draw(value)
     elif field.is_repeated:
         _spoil_list(draw, message, field, names, depth)
     elif field.message_type is not None:

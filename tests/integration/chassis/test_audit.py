@@ -197,6 +197,26 @@ async def test_a_call_that_is_cancelled_says_so(trail: AuditTrail, fresh: FreshD
     assert [row["outcome"] for row in rows(fresh)] == ["CANCELLED"]
 
 
+async def test_a_caller_who_leaves_with_the_answer_has_cancelled_nothing(
+    trail: AuditTrail, fresh: FreshDatabase
+) -> None:
+    answered = asyncio.Event()
+
+    async def call() -> None:
+        pending = begin(ahead=True)
+        async with trail.around(pending):
+            pending.concluded = True
+            answered.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(call())
+    await answered.wait()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert [row["outcome"] for row in rows(fresh)] == ["OK"]
+
+
 async def test_refused_again_and_again_leaves_one(trail: AuditTrail, fresh: FreshDatabase) -> None:
     organization_id = ids.new()
     for _ in range(5):
