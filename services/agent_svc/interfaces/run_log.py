@@ -50,7 +50,7 @@ class RunLog(Protocol):
         ...
 
     async def next_turn(self, lease: Lease, ask: TurnAsk) -> Turn | None:
-        """The next run under a lease that is held. Raises Fenced."""
+        """The next run under a lease that is held; None if there is none any more: then the lease is given back. Raises Fenced."""
         ...
 
     async def history(self, lease: Lease, history_tokens: int) -> tuple[Message, ...]:

@@ -24,6 +24,7 @@ from agent_svc.managers.lease import GIVE_UP_AFTER_S
 from agent_svc.managers.live_runs import LiveRuns
 from chassis import ids
 from chassis.errors import FailedPrecondition, InvalidArgument, NotFound, invalid_field
+from chassis.failpoints import failpoint
 from chassis.identity import Identity, Role
 from chassis.once import RequestKey
 
@@ -96,6 +97,7 @@ class RunManager:
             EventFrame(run.first_seq, run.id, 0, EventType.RUN_QUEUED, new.queued.body),
             EventFrame(run.first_seq + 1, run.id, 0, EventType.MESSAGE_COMPLETED, new.completed.body),
         ]
+        await failpoint("run.accepted")
         await self._hub.publish(conversation_id, frames)
         await self._bus.publish_dispatch(Dispatch(caller.organization_id, conversation_id))
         return run
@@ -146,6 +148,7 @@ class RunManager:
             if run.state is not RunState.CANCELLED:
                 raise FailedPrecondition("the run has ended", reason="RUN_ENDED", metadata={"state": run.state.name})
             return run
+        await failpoint("cancel.committed")
         await self._stop_owner(cancelled.owner, run_id)
         await self._hub.publish(run.conversation_id, [cancelled.event])
         if cancelled.more:

@@ -21,6 +21,7 @@ from agent_svc.managers.live_runs import LiveRuns
 from agent_svc.managers.loop import RunLoop
 from agent_svc.managers.run_writer import LogAway
 from chassis.errors import DomainError
+from chassis.failpoints import failpoint
 from chassis.identity import set_current
 from chassis.tasks import end_task
 
@@ -156,6 +157,7 @@ class Worker:
         if not self._live.register(run_id, lambda: _cancel(task)):
             return None
         try:
+            await failpoint("turn.claimed")
             await self._hub.publish(turn.lease.conversation_id, [turn.started])
             return await self._loop.work(turn, history)
         finally:

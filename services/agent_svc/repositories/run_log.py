@@ -93,7 +93,11 @@ class PostgresRunLog:
         held, taken, history = await self._pool.tenant(lease.organization_id, statements, values)
         if not held:
             raise Fenced
-        return await self._turn(lease, ask, taken, history)
+        turn = await self._turn(lease, ask, taken, history)
+        if turn is None:
+            # Those that waited were cancelled meanwhile: whoever comes next must not wait for this lease to expire.
+            await self.release(lease)
+        return turn
 
     async def history(self, lease: Lease, history_tokens: int) -> tuple[Message, ...]:
         values = {"conversation": lease.conversation_id, "history_tokens": history_tokens, "after": 0}
