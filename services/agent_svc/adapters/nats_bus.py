@@ -9,6 +9,7 @@ Subjects, all internal to agent_svc:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -70,7 +71,9 @@ class NatsBus:
         self._closed = True
         await end_task(self._connecting)
         if self._nats.is_connected:
-            await self._nats.flush(timeout=1)
+            # One that hangs does not keep this process from ending.
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await self._nats.flush(timeout=1)
         await self._nats.close()
 
     async def _connect(self) -> None:

@@ -46,7 +46,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to start: with its user message, the two events, and the dispatch that is due in `due_in_s` seconds."""
+    """A run to start: with its user message, the two events, and the dispatch that is due in `due_in_s` seconds.
+
+    It is refused where the conversation has `max_open` unfinished runs already.
+    """
 
     run_id: UUID
     organization_id: UUID
@@ -59,7 +62,7 @@ class NewRun:
     create_time: datetime
     request_id: UUID | None
     body_hash: bytes
-    refuse_if_busy: bool
+    max_open: int
     due_in_s: float
 
 

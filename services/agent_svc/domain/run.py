@@ -8,6 +8,8 @@ from datetime import datetime
 from uuid import UUID
 
 PREVIEW_CHARACTERS = 200
+# Runs of one conversation that have not ended; more are refused, instead of waiting longer and longer.
+MAX_OPEN_RUNS = 100
 
 
 class RunState(enum.IntEnum):

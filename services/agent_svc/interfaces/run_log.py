@@ -37,7 +37,8 @@ class RunLog(Protocol):
     async def start(self, new: NewRun) -> Run:
         """Starts a run: run, message, two events and dispatch.
 
-        Raises NotFound for an unknown conversation, RequestIdTaken, FailedPrecondition CONVERSATION_BUSY.
+        Raises NotFound for an unknown conversation, RequestIdTaken, FailedPrecondition CONVERSATION_BUSY, ResourceExhausted
+        RATE_LIMITED when too many runs of the conversation wait.
         """
         ...
 
@@ -73,12 +74,12 @@ class RunLog(Protocol):
         """Ends a run as cancelled and fences its worker. `event` is None if it had ended before. Raises NotFound."""
         ...
 
-    async def open_runs(self, organization_id: UUID, conversation_id: UUID) -> Sequence[UUID]:
-        """Runs that have not ended, oldest first."""
+    async def open_runs(self, organization_id: UUID, conversation_id: UUID, before_seq: int) -> Sequence[UUID]:
+        """Runs that began before a seq and have not ended, oldest first."""
         ...
 
     async def due(self, limit: int) -> Sequence[Dispatch]:
-        """Dispatches that are due, put off for a few seconds for everyone else."""
+        """Dispatches that are due, as many of each organization, put off for a few seconds for everyone else."""
         ...
 
 

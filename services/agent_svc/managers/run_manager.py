@@ -13,7 +13,7 @@ from agent_svc.domain.conversation import Message, MessageRole, storable_text
 from agent_svc.domain.event import EncodedEvent, EventType, MessageCompleted, RunCancelled, RunQueued
 from agent_svc.domain.frame import EventFrame
 from agent_svc.domain.log import Dispatch, NewRun, RequestIdTaken
-from agent_svc.domain.run import PREVIEW_CHARACTERS, BusyPolicy, Run, RunContext, RunState, TokenCount
+from agent_svc.domain.run import MAX_OPEN_RUNS, PREVIEW_CHARACTERS, BusyPolicy, Run, RunContext, RunState, TokenCount
 from agent_svc.interfaces.event_bus import EventBus
 from agent_svc.interfaces.event_codec import EventCodec
 from agent_svc.interfaces.run_log import RunLog
@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 
 # A dispatch whose message was lost is found by the sweep after this long; sooner when there is no NATS to lose it.
 _DUE_IN_S = 5.0
+# Unfinished runs beside which a new one is accepted. One that interrupts waits behind none of them.
+_MAX_OPEN = {BusyPolicy.QUEUE: MAX_OPEN_RUNS, BusyPolicy.REFUSE: 1, BusyPolicy.INTERRUPT: 2**31 - 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +79,21 @@ class RunManager:
     ) -> Run:
         """Accepts a message; once this returns, the run will end, whatever dies.
 
-        Raises NotFound, FailedPrecondition CONVERSATION_BUSY, InvalidArgument (REQUEST_ID_REUSED, VALIDATION_FAILED).
+        Raises NotFound, FailedPrecondition CONVERSATION_BUSY, InvalidArgument (REQUEST_ID_REUSED, VALIDATION_FAILED),
+        ResourceExhausted RATE_LIMITED when too many runs of the conversation wait.
         """
         if storable_text(text) != text:
             raise invalid_field("text", "must not contain NUL characters")
         conversation_id = await self.conversation_of(caller, target)
-        if policy is BusyPolicy.INTERRUPT:
-            await self._interrupt(caller, conversation_id)
         new = self._new_run(caller, conversation_id, text, policy, key, body_hash)
         try:
             run = await self._log.start(new)
         except RequestIdTaken as taken:
-            return _first_answer(taken, body_hash)
+            run = _first_answer(taken, body_hash)
+            if policy is BusyPolicy.INTERRUPT:
+                # The first try may have ended in between.
+                await self._interrupt(caller, run)
+            return run
         except NotFound:
             if target.agent_id is None:
                 raise
@@ -99,6 +104,8 @@ class RunManager:
         ]
         await failpoint("run.accepted")
         await self._hub.publish(conversation_id, frames)
+        if policy is BusyPolicy.INTERRUPT:
+            await self._interrupt(caller, run)
         await self._bus.publish_dispatch(Dispatch(caller.organization_id, conversation_id))
         return run
 
@@ -126,12 +133,14 @@ class RunManager:
             create_time=now,
             request_id=key.request_id if key else None,
             body_hash=body_hash,
-            refuse_if_busy=policy is BusyPolicy.REFUSE,
+            max_open=_MAX_OPEN[policy],
             due_in_s=_DUE_IN_S if self._bus.connected else 0.0,
         )
 
-    async def _interrupt(self, caller: Identity, conversation_id: UUID) -> None:
-        for run_id in await self._log.open_runs(caller.organization_id, conversation_id):
+    async def _interrupt(self, caller: Identity, run: Run) -> None:
+        """Cancels what the conversation had before this run; the newest first, so that none of them gets its turn meanwhile."""
+        older = await self._log.open_runs(caller.organization_id, run.conversation_id, run.first_seq)
+        for run_id in reversed(older):
             try:
                 await self.cancel(caller, run_id)
             except FailedPrecondition:

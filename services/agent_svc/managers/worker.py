@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
 
 from agent_svc.domain.event import RunStarted
@@ -14,6 +15,7 @@ from agent_svc.interfaces.event_bus import EventBus
 from agent_svc.interfaces.event_codec import EventCodec
 from agent_svc.interfaces.run_log import RunLog
 from agent_svc.managers.caches import HistoryCache
+from agent_svc.managers.fair_queue import FairQueue
 from agent_svc.managers.hub import Hub
 from agent_svc.managers.indexer import Indexer
 from agent_svc.managers.lease import LeaseKeeper
@@ -29,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 # Estimated tokens of history that come with a turn at the most, and that are kept in memory for a conversation.
 HISTORY_TOKENS = 64_000
+# Dispatches that wait in this process for a slot, at least.
+_PLACES = 256
 
 
 class Worker:
@@ -60,7 +64,7 @@ class Worker:
         self._indexer = indexer
         self._histories = histories
         self._codec = codec
-        self._concurrency = concurrency
+        self._queue = FairQueue(concurrency, max(_PLACES, 2 * concurrency) if concurrency else 0)
         self._grace_s = grace_s
         self._busy: dict[UUID, asyncio.Task[None]] = {}
         self._stopping = False
@@ -75,23 +79,33 @@ class Worker:
         """Takes no more; running turns get the grace, then are handed over."""
         self._stopping = True
         await self._bus.stop_consuming()
+        for dispatch in self._queue.clear():
+            await self._bus.publish_dispatch(dispatch)
         if self._busy:
             await asyncio.wait(self._busy.values(), timeout=self._grace_s)
         await asyncio.gather(*map(end_task, self._busy.values()))
 
     def capacity(self) -> int:
-        return 0 if self._stopping else self._concurrency - len(self._busy)
+        return 0 if self._stopping else self._queue.room()
 
     def offer(self, dispatch: Dispatch) -> None:
         """Dropped when full or stopping: it comes again. Dropped when the conversation is in work here already."""
-        if self.capacity() <= 0 or dispatch.conversation_id in self._busy:
+        if self._stopping or dispatch.conversation_id in self._busy:
             return
-        task = asyncio.create_task(self._work(dispatch))
-        self._busy[dispatch.conversation_id] = task
-        task.add_done_callback(lambda _: self._free(dispatch.conversation_id))
+        if self._queue.offer(dispatch):
+            self._begin()
 
-    def _free(self, conversation_id: UUID) -> None:
-        del self._busy[conversation_id]
+    def _begin(self) -> None:
+        """Starts what may run now."""
+        while not self._stopping and (dispatch := self._queue.take()) is not None:
+            task = asyncio.create_task(self._work(dispatch))
+            self._busy[dispatch.conversation_id] = task
+            task.add_done_callback(partial(self._free, dispatch))
+
+    def _free(self, dispatch: Dispatch, _: asyncio.Task[None]) -> None:
+        del self._busy[dispatch.conversation_id]
+        self._queue.done(dispatch)
+        self._begin()
         if self._grown is not None:
             self._grown()
 

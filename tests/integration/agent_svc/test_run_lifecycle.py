@@ -371,7 +371,7 @@ class Lifecycle(RuleBasedStateMachine):
             create_time=now,
             request_id=request,
             body_hash=b"",
-            refuse_if_busy=refuse,
+            max_open=1 if refuse else 100,
             due_in_s=5,
         )
 

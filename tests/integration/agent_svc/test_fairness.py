@@ -1,0 +1,73 @@
+"""An organization that floods a small worker does not starve another: what the other waits hardly moves."""
+
+import statistics
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from agent_svc.domain.agent import Agent
+from agent_svc.domain.event import EventType
+from agent_svc.domain.frame import EventFrame
+from agent_svc.domain.run import RunState
+from chassis import ids
+from chassis.identity import Identity, Role
+from tests.fakes.model_server import FakeModelServer
+from tests.integration.agent_svc.replica import Addresses, Replica, replica
+
+SLOTS = 8
+FLOOD = 120
+# With 10 ms a word a turn takes a quarter of a second, one of the flood half a one, in which the worker has little to do.
+TEXT = "nine short words that the model will say again"
+LONG = " ".join([TEXT] * 5)
+ASKED = 30
+FLOODER = Identity(ids.new(), ids.encode("user", ids.new()), Role.MEMBER, "token")
+
+
+@asynccontextmanager
+async def flooder(here: Replica) -> AsyncGenerator[None]:
+    """As the organization that floods."""
+    mine, here.caller = here.caller, FLOODER
+    try:
+        yield
+    finally:
+        here.caller = mine
+
+
+async def turns(here: Replica, agents: list[Agent]) -> list[float]:
+    """Turns of the quiet organization, one after the other: their seconds, sorted."""
+    took: list[float] = []
+    for number in range(ASKED):
+        sent = time.perf_counter()
+        frames = await here.send(agents[number % len(agents)], TEXT)
+        took.append(time.perf_counter() - sent)
+        assert isinstance(frames[-1], EventFrame)
+        assert frames[-1].type is EventType.RUN_SUCCEEDED
+    return sorted(took)
+
+
+@pytest.mark.timeout(120)
+async def test_a_flood_does_not_move_the_waits_of_others(addresses: Addresses, model: FakeModelServer) -> None:
+    model.book.default.token_delay_ms = 10
+    async with replica(addresses, concurrency=SLOTS) as here:
+        agents = [await here.agent() for _ in range(4)]
+        quiet = await turns(here, agents)
+        async with flooder(here):
+            flooding = [await here.agent() for _ in range(FLOOD)]
+            for agent in flooding:
+                await here.start(agent, LONG)
+        flooded = await turns(here, agents)
+        async with flooder(here):
+            ended, _ = await here.core.runs.page(here.caller, None, None, [RunState.SUCCEEDED], None, FLOOD)
+    slower = p99(flooded) / p99(quiet) - 1
+    print(
+        f"p50 {statistics.median(quiet):.3f} s → {statistics.median(flooded):.3f} s, p99 {p99(quiet):.3f} s → "
+        f"{p99(flooded):.3f} s ({slower:+.1%}), {len(ended)} of {FLOOD} of the flood ended"
+    )
+    assert 20 < len(ended) < FLOOD, "the flood is worked on meanwhile, and is not over yet"
+    assert slower < 0.1
+
+
+def p99(took: list[float]) -> float:
+    return took[int(len(took) * 0.99)]
