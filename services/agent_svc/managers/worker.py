@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 # Estimated tokens of history that come with a turn at the most, and that are kept in memory for a conversation.
 HISTORY_TOKENS = 64_000
 # Dispatches that wait in this process for a slot, at least.
-_PLACES = 256
+_PLACES = 2_000
 
 
 class Worker:
