@@ -67,6 +67,7 @@ class Worker:
         self._queue = FairQueue(concurrency, max(_PLACES, 2 * concurrency) if concurrency else 0)
         self._grace_s = grace_s
         self._busy: dict[UUID, asyncio.Task[None]] = {}
+        self._again: set[UUID] = set()
         self._stopping = False
         self._grown: Callable[[], None] | None = None
 
@@ -89,10 +90,13 @@ class Worker:
         return 0 if self._stopping else self._queue.room()
 
     def offer(self, dispatch: Dispatch) -> None:
-        """Dropped when full or stopping: it comes again. Dropped when the conversation is in work here already."""
-        if self._stopping or dispatch.conversation_id in self._busy:
+        """Dropped when full or stopping: it comes again. Looked at later when the conversation is in work here already."""
+        if self._stopping:
             return
-        if self._queue.offer(dispatch):
+        if dispatch.conversation_id in self._busy:
+            # Its last run may have ended just now, and nobody looks for the next any more.
+            self._again.add(dispatch.conversation_id)
+        elif self._queue.offer(dispatch):
             self._begin()
 
     def _begin(self) -> None:
@@ -105,6 +109,9 @@ class Worker:
     def _free(self, dispatch: Dispatch, _: asyncio.Task[None]) -> None:
         del self._busy[dispatch.conversation_id]
         self._queue.done(dispatch)
+        if dispatch.conversation_id in self._again:
+            self._again.discard(dispatch.conversation_id)
+            self._queue.offer(dispatch)
         self._begin()
         if self._grown is not None:
             self._grown()

@@ -1,9 +1,13 @@
 """Messages to a conversation that is busy: they wait in order, are refused, or interrupt; and there is an end to waiting."""
 
 import asyncio
+from collections.abc import Sequence
+from uuid import UUID
 
 import pytest
 
+from agent_svc.domain.event import EventType
+from agent_svc.domain.frame import EventFrame, Frame
 from agent_svc.domain.log import Lease, Turn, TurnAsk
 from agent_svc.domain.run import BusyPolicy, Run, RunState
 from agent_svc.managers import run_manager
@@ -100,3 +104,25 @@ async def test_whoever_comes_after_the_queue_was_cancelled_does_not_wait_for_the
 
 async def _cancelled(here: Replica, run: Run) -> bool:
     return (await here.core.runs.get(here.caller, run.id)).state is RunState.CANCELLED
+
+
+async def test_a_message_that_comes_while_the_run_before_it_says_goodbye_is_not_forgotten(
+    here: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run has ended in the log, so nothing waits; its worker is still telling, so the dispatch finds it busy."""
+    publish = here.core.hub.publish
+    said = asyncio.Event()
+
+    async def slow(conversation_id: UUID, frames: Sequence[Frame]) -> None:
+        await publish(conversation_id, frames)
+        if any(isinstance(frame, EventFrame) and frame.type is EventType.RUN_SUCCEEDED for frame in frames):
+            said.set()
+            await asyncio.sleep(0.5)
+
+    monkeypatch.setattr(here.core.hub, "publish", slow)
+    agent = await here.agent()
+    await here.start(agent, "first")
+    await said.wait()
+    began = asyncio.get_running_loop().time()
+    assert (await here.finished(await here.start(agent, "second"))).state is RunState.SUCCEEDED
+    assert asyncio.get_running_loop().time() - began < 2.5
