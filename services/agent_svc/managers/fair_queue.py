@@ -73,6 +73,10 @@ class FairQueue:
         if not self._running[organization]:
             del self._running[organization]
 
+    def others_wait(self, organization: UUID) -> bool:
+        """Whether something of another organization waits: then nobody keeps a slot for a second run."""
+        return len(self._waiting) > (organization in self._waiting)
+
     def clear(self) -> list[Dispatch]:
         """Forgets what waits, and returns it."""
         waiting = [dispatch for queue in self._waiting.values() for dispatch in queue]

@@ -154,7 +154,7 @@ class Worker:
             self._leases.drop(lease)
 
     async def _runs(self, turn: Turn, after_seq: int, task: asyncio.Task[None]) -> None:
-        """The runs of the conversation, one after the other, until none waits."""
+        """The runs of the conversation, one after the other, until none waits or another organization does."""
         lease = turn.lease
         while True:
             committed = await self._run(turn, after_seq, task)
@@ -163,7 +163,7 @@ class Worker:
             self._indexer.note(lease.organization_id, lease.conversation_id)
             if committed.open_runs == 0:
                 return
-            if self._stopping:
+            if self._stopping or self._queue.others_wait(lease.organization_id):
                 await self._hand_over(lease)
                 return
             after_seq = self._histories.after_seq(lease.conversation_id)
@@ -185,7 +185,7 @@ class Worker:
             self._live.unregister(run_id)
 
     async def _hand_over(self, lease: Lease) -> None:
-        """The run stays as it is and is due at once: another worker goes on, or this process after its restart."""
+        """The run stays as it is and is due at once: for another worker, this one in its turn, or after its restart."""
         try:
             async with asyncio.timeout(2.0):
                 await self._log.release(lease)

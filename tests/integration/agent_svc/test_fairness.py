@@ -69,5 +69,23 @@ async def test_a_flood_does_not_move_the_waits_of_others(addresses: Addresses, m
     assert slower < 0.1
 
 
+async def test_a_long_queue_in_one_conversation_gives_its_slot_back(
+    addresses: Addresses, model: FakeModelServer
+) -> None:
+    model.book.default.token_delay_ms = 10
+    async with replica(addresses, concurrency=1) as here:
+        agent = await here.agent()
+        async with flooder(here):
+            flooding = await here.agent()
+            queued = [await here.start(flooding, LONG) for _ in range(6)]
+        await model.until(lambda book: book.in_flight == 1)
+        await here.send(agent, TEXT)
+        async with flooder(here):
+            states = [(await here.core.runs.get(here.caller, run.id)).state for run in queued]
+            assert sum(state.ended for state in states) <= 2, "it waited for one run, not for six"
+            for run in queued:
+                assert (await here.finished(run)).state is RunState.SUCCEEDED
+
+
 def p99(took: list[float]) -> float:
     return took[int(len(took) * 0.99)]

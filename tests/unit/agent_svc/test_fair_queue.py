@@ -61,6 +61,15 @@ def test_a_slot_that_becomes_free_goes_to_who_has_fewest() -> None:
     assert again.organization_id == A
 
 
+def test_others_wait_only_if_they_are_others() -> None:
+    queue = FairQueue(1, 8)
+    filled(queue, A, 3)
+    assert not queue.others_wait(A)
+    assert queue.others_wait(B)
+    queue.offer(dispatch(B))
+    assert queue.others_wait(A)
+
+
 def test_what_waits_twice_waits_once() -> None:
     queue = FairQueue(1, 8)
     (running,) = filled(queue, A, 1)
