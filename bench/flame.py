@@ -2,7 +2,7 @@
 
     python -m bench.flame [--seconds 20] [--conversations 8] [--svg FILE]
 
-Prints the shares by the file they are spent in (a frame's own time) and by function (with all that it calls).
+Only what holds the interpreter counts: a thread that waits in native code does not. Prints the shares by the file they are spent in (a frame's own time) and by function (with all that it calls).
 """
 
 import argparse
@@ -44,7 +44,7 @@ async def talk(stack: Stack, conversations: int, seconds: float) -> int:
 def record(pid: int, seconds: float, output: Path, kind: str) -> subprocess.Popen[bytes]:
     """py-spy beside this program, on one process."""
     program = Path(sys.executable).parent / "py-spy"
-    words = [str(program), "record", "--pid", str(pid), "--rate", str(_RATE), "--duration", str(int(seconds))]
+    words = [str(program), "record", "--gil", "--pid", str(pid), "--rate", str(_RATE), "--duration", str(int(seconds))]
     return subprocess.Popen(
         [*words, "--format", kind, "--output", str(output)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -24,7 +24,7 @@ from tests.support.api import Api
 
 ROUNDS = int(os.environ.get("HEARTH_RELIABILITY_ROUNDS", "1"))
 SEED = int(os.environ.get("HEARTH_RELIABILITY_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
-CONVERSATIONS = 110
+CONVERSATIONS = 140
 _PAUSE_S = 0.8
 _TOOL = '''
 def weigh(grams: int) -> str:
@@ -76,6 +76,7 @@ async def test_no_promise_is_broken(
             f"{traffic.streams} streams, {sum(len(seen.frames) for seen in traffic.history.seen)} frames, "
             f"{_states(stored)}, {len(breaches)} breaches"
         )
+    if breaches:
         print("\n".join(_errors(stack)))
     assert not breaches, "\n".join(map(str, breaches[:20]))
     assert faulted >= 200

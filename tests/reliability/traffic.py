@@ -70,7 +70,7 @@ class Doors:
         if problem.code not in _PASSING:
             raise problem from error
         if problem.code != "DEADLINE_EXCEEDED":
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.3)
 
 
 @dataclass
