@@ -92,7 +92,7 @@ def main() -> None:
         output = arguments.svg or Path(folder) / "raw"
         kind = "flamegraph" if arguments.svg else "raw"
         with Stack(env={"HEARTH_OPENAI_BASE_URL": control.url, "HEARTH_LOCAL_MODEL": "0"}) as stack:
-            asyncio.run(talk(stack, arguments.conversations, 5))
+            asyncio.run(talk(stack, arguments.conversations, 3))
             spy = record(stack.pid("agent_svc"), arguments.seconds, output, kind)
             turns = asyncio.run(talk(stack, arguments.conversations, arguments.seconds + 1))
             spy.wait(60)
