@@ -5,41 +5,39 @@ without a bug give no breach.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any, ClassVar
 from uuid import UUID
 
-import msgspec
 import psycopg
 import pytest
 
 from agent_svc import factory
 from agent_svc.domain.agent import Agent
-from agent_svc.domain.conversation import Message
-from agent_svc.domain.decision import LedgerEntry
-from agent_svc.domain.delta import PartialMessage
-from agent_svc.domain.event import EventPayload
-from agent_svc.domain.frame import DeltaFrame, EventFrame, Frame
-from agent_svc.domain.log import CancelledRun, Commit, Committed, Fenced, NewRun, Turn
 from agent_svc.domain.run import Run, RunState
-from agent_svc.interfaces.run_log import CancelEvent
 from agent_svc.managers import model_step, watch_manager, watcher
-from agent_svc.managers.run_writer import RunWriter
-from agent_svc.managers.watcher import Watcher
 from agent_svc.repositories.log_pool import LogPool
-from agent_svc.repositories.prepared import Prepared
 from agent_svc.repositories.run_log import PostgresRunLog
 from agent_svc.servicers.frames import FrameWriter
 from chassis import ids
-from chassis.errors import Unavailable
 from tests.fakes.model_script import ScriptedCall, Step
 from tests.fakes.model_server import FakeModelServer
 from tests.integration.agent_svc.conftest import MIGRATIONS
 from tests.integration.agent_svc.nats_server import NatsServer
 from tests.integration.agent_svc.outside import ToolsInProcess
+from tests.integration.agent_svc.planted_bugs import (
+    CountingBytes,
+    Deaf,
+    Flaky,
+    Forgetful,
+    Hasty,
+    Miscounting,
+    Polite,
+    Stuttering,
+    Unfenced,
+    WithoutLedger,
+)
 from tests.integration.agent_svc.replica import Addresses, Replica, replica, until
 from tests.integration.agent_svc.test_durability import lose_lease
 from tests.reliability.checker import Accepted, History, Seen, check, read
@@ -166,93 +164,29 @@ async def test_without_a_bug_nothing_is_found(book: Book, model: FakeModelServer
 
 
 async def test_a_worker_that_is_not_fenced(book: Book, model: FakeModelServer) -> None:
-    await takeover(book, model, _Unfenced)
+    await takeover(book, model, Unfenced)
     assert {"one writer", "runs"} <= book.promises()
 
 
-_EPOCH = Prepared("test_epoch", "SELECT lease_epoch FROM conversations WHERE id = %(conversation)s")
-
-
-class _Unfenced(PostgresRunLog):
-    """Writes whoever holds the lease; as if no epoch stood in the WHERE clause."""
-
-    async def commit(self, commit: Commit) -> Committed:
-        try:
-            return await super().commit(commit)
-        except Fenced:
-            values = {"conversation": commit.lease.conversation_id}
-            ((row,),) = await self._pool.tenant(commit.lease.organization_id, [_EPOCH], values)
-            await self._pool.tenant(commit.lease.organization_id, [_SET_EPOCH], values | {"epoch": commit.lease.epoch})
-            try:
-                return await super().commit(commit)
-            finally:
-                await self._pool.tenant(commit.lease.organization_id, [_SET_EPOCH], values | {"epoch": row[0]})
-
-
-_SET_EPOCH = Prepared(
-    "test_set_epoch", "UPDATE conversations SET lease_epoch = %(epoch)s WHERE id = %(conversation)s RETURNING 1"
-)
-
-
 async def test_events_that_are_published_before_they_are_committed(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factory, "RunWriter", _Hasty)
-    async with replica(book.addresses, plant=planted(_Flaky)) as here:
+    monkeypatch.setattr(factory, "RunWriter", Hasty)
+    async with replica(book.addresses, plant=planted(Flaky)) as here:
         await turns(book, here, 1)
     assert "stream" in book.promises()
 
 
-class _Hasty(RunWriter):
-    """Tells the watchers first."""
-
-    _heads: ClassVar[dict[UUID, int]] = {}
-
-    async def write(
-        self, turn: Turn, history: list[Message], events: Sequence[EventPayload], **changes: Any
-    ) -> Committed:
-        head = max(turn.started.seq, self._heads.get(turn.run.id, 0))
-        encoded = [self._codec.encode(event, turn.run.create_time) for event in events]
-        frames = [
-            EventFrame(seq, turn.run.id, turn.lease.epoch, one.type, one.body)
-            for seq, one in enumerate(encoded, head + 1)
-        ]
-        await self._hub.publish(turn.lease.conversation_id, frames)
-        committed = await super().write(turn, history, events, **changes)
-        self._heads[turn.run.id] = committed.head_seq
-        return committed
-
-
-class _Flaky(PostgresRunLog):
-    """The database is away at the first commit."""
-
-    _failed = False
-
-    async def commit(self, commit: Commit) -> Committed:
-        if not self._failed:
-            self._failed = True
-            await self.release(commit.lease)
-            raise Unavailable("the database does not answer", reason="DEPENDENCY_UNAVAILABLE")
-        return await super().commit(commit)
-
-
 async def test_an_event_that_a_watcher_does_not_get(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch_manager, "Watcher", _Deaf)
+    monkeypatch.setattr(watch_manager, "Watcher", Deaf)
     async with replica(book.addresses) as here:
         await turns(book, here)
     assert book.promises() == {"stream"}
-
-
-class _Deaf(Watcher):
-    """Loses one event and does not notice."""
-
-    def _event(self, frame: EventFrame, ready: list[Frame]) -> None:
-        super()._event(frame, [] if frame.seq == 3 else ready)
 
 
 async def test_a_sequence_number_that_is_given_out_twice(book: Book) -> None:
     with psycopg.connect(book.database.owner_url) as connection:
         for table in ("events", "messages"):
             connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT {table}_pkey".encode())
-    async with replica(book.addresses, plant=planted(_Miscounting)) as here:
+    async with replica(book.addresses, plant=planted(Miscounting)) as here:
         agent = await here.agent()
         run = await book.start(here, agent, "hello")
         await until(lambda: _ended(here, run))
@@ -265,51 +199,15 @@ async def _ended(here: Replica, run: Run) -> bool:
     return (await here.core.runs.get(here.caller, run.id)).state.ended
 
 
-class _Miscounting(PostgresRunLog):
-    """After a commit the head is one too low."""
-
-    async def commit(self, commit: Commit) -> Committed:
-        committed = await super().commit(commit)
-        values = {"conversation": commit.lease.conversation_id}
-        await self._pool.tenant(commit.lease.organization_id, [_LOWER], values)
-        return committed
-
-
-_LOWER = Prepared("test_lower", "UPDATE conversations SET head_seq = head_seq - 1 WHERE id = %(conversation)s")
-
-
 async def test_a_tool_that_is_silently_run_again(book: Book, model: FakeModelServer) -> None:
-    await interrupted_tool(book, model, _WithoutLedger)
+    await interrupted_tool(book, model, WithoutLedger)
     assert {"ledger", "executed"} <= book.promises()
 
 
-class _WithoutLedger(PostgresRunLog):
-    """Does not look what was begun before."""
-
-    async def _ledger(self, run: Run) -> dict[str, LedgerEntry]:
-        return {}
-
-
 async def test_a_message_that_is_accepted_and_lost(book: Book) -> None:
-    async with replica(book.addresses, plant=planted(_Forgetful)) as here:
+    async with replica(book.addresses, plant=planted(Forgetful)) as here:
         await book.start(here, await here.agent(), "hello")
     assert book.promises() == {"accepted"}
-
-
-class _Forgetful(PostgresRunLog):
-    """Answers before it has written, and then does not."""
-
-    async def start(self, new: NewRun) -> Run:
-        return Run(
-            id=new.run_id,
-            organization_id=new.organization_id,
-            agent_id=ids.new(),
-            conversation_id=new.conversation_id,
-            state=RunState.QUEUED,
-            first_seq=1,
-            input_preview=new.preview,
-            create_time=new.create_time,
-        )
 
 
 async def test_a_run_that_nobody_works_on(book: Book) -> None:
@@ -319,22 +217,13 @@ async def test_a_run_that_nobody_works_on(book: Book) -> None:
 
 
 async def test_a_reply_that_is_written_twice(book: Book) -> None:
-    async with replica(book.addresses, plant=planted(_Stuttering)) as here:
+    async with replica(book.addresses, plant=planted(Stuttering)) as here:
         await turns(book, here)
     assert {"log", "runs"} <= book.promises()
 
 
-class _Stuttering(PostgresRunLog):
-    """Writes the reply, does not hear that it is written, and writes it again."""
-
-    async def commit(self, commit: Commit) -> Committed:
-        if commit.ending is not None:
-            await super().commit(replace(commit, entries=commit.entries[:1], ending=None, step=None))
-        return await super().commit(commit)
-
-
 async def test_pieces_that_do_not_join(book: Book, model: FakeModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_step, "PartialMessage", _CountingBytes)
+    monkeypatch.setattr(model_step, "PartialMessage", CountingBytes)
     monkeypatch.setattr(watcher.Seam, "join", lambda _, delta: delta)
     model.script("übel", Step(text="für jeden Käse fünf Nüsse", token_delay_ms=80))
     async with replica(book.addresses) as here:
@@ -344,17 +233,9 @@ async def test_pieces_that_do_not_join(book: Book, model: FakeModelServer, monke
     assert book.promises() == {"deltas"}
 
 
-class _CountingBytes(PartialMessage):
-    """Offsets of UTF-8."""
-
-    def take(self) -> list[DeltaFrame]:
-        so_far = "".join(self._text)
-        return [msgspec.structs.replace(frame, offset=len(so_far[: frame.offset].encode())) for frame in super().take()]
-
-
 async def test_a_cancel_that_does_not_cancel(book: Book, model: FakeModelServer) -> None:
     model.script("slow", Step(text="too late", gate="g", gate_after=0))
-    async with replica(book.addresses, plant=planted(_Polite)) as here:
+    async with replica(book.addresses, plant=planted(Polite)) as here:
         agent = await here.agent()
         async with book.watching(here, agent):
             run = await book.start(here, agent, "slow")
@@ -363,11 +244,3 @@ async def test_a_cancel_that_does_not_cancel(book: Book, model: FakeModelServer)
             book.history.cancelled.append(ids.encode("run", run.id))
             model.book.open_every_gate()
     assert book.promises() == {"cancelled"}
-
-
-class _Polite(PostgresRunLog):
-    """Says yes."""
-
-    async def cancel(self, organization_id: UUID, run_id: UUID, now: datetime, event: CancelEvent) -> CancelledRun:
-        run = Run(run_id, organization_id, ids.new(), ids.new(), RunState.CANCELLED, 1, "", now)
-        return CancelledRun(run, None, "", more=False)

@@ -1,13 +1,11 @@
 """The life of runs in the database against a model: any order of starts, claims, commits, crashes, zombies, renewals and cancels.
 
-The model is what GUARANTEES say in fifty lines of plain Python: a list of runs, one lease, one log. After each step the rows must
+The model is what must be true, in plain Python: a list of runs, one lease, one log. After each step the rows must
 be the model's. HEARTH_LIFECYCLE_EXAMPLES runs more than the default.
 """
 
-import asyncio
 import os
 from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
@@ -45,80 +43,17 @@ from agent_svc.domain.log import (
 )
 from agent_svc.domain.model import ToolCall
 from agent_svc.domain.run import RunState, RunStep, RunStopReason, TokenCount
-from agent_svc.repositories.log_pool import LogPool
 from agent_svc.repositories.prepared import Prepared
-from agent_svc.repositories.run_log import PostgresRunLog
-from agent_svc.servicers.event_codec import ProtobufEventCodec
 from chassis import ids
 from chassis.errors import FailedPrecondition
 from tests.integration.agent_svc.conftest import MIGRATIONS
+from tests.integration.agent_svc.lifecycle_model import CONVERSATION, EXPIRE, ROW, Database, Hold, RunModel, call_of_row
 from tests.support.databases import Databases
 
+T = TypeVar("T")
 E = EventType
 EXAMPLES = int(os.environ.get("HEARTH_LIFECYCLE_EXAMPLES", "500"))
 STEPS = 25
-T = TypeVar("T")
-
-_CONVERSATION = Prepared(
-    "test_conversation",
-    "INSERT INTO conversations (id, organization_id, agent_id, display_name, create_time, update_time) "
-    "VALUES (%(conversation)s, %(organization)s, %(run)s, '', now(), now())",
-)
-_EXPIRE = Prepared(
-    "test_lapse",
-    "UPDATE conversations SET lease_expire_time = now() - interval '1 second' WHERE id = %(conversation)s "
-    "AND lease_owner IS NOT NULL",
-)
-_ROW = Prepared(
-    "test_row",
-    "SELECT head_seq, lease_epoch, lease_owner IS NOT NULL, open_runs, "
-    "(SELECT array_agg(ROW(seq, run_id, epoch, type)::text ORDER BY seq) FROM events WHERE conversation_id = %(conversation)s), "
-    "(SELECT array_agg(ROW(id, state, steps)::text ORDER BY run_seq) FROM runs WHERE conversation_id = %(conversation)s), "
-    "(SELECT array_agg(ROW(run_id, tool_call_id, outcome)::text ORDER BY start_time, run_id, tool_call_id) FROM tool_calls "
-    "WHERE conversation_id = %(conversation)s), "
-    "(SELECT array_agg(seq ORDER BY seq) FROM messages WHERE conversation_id = %(conversation)s) "
-    "FROM conversations WHERE id = %(conversation)s",
-)
-
-
-@dataclass
-class RunModel:
-    """A run as it must be."""
-
-    id: UUID
-    state: RunState = RunState.QUEUED
-    steps: int = 0
-    calls: dict[str, int] = field(default_factory=dict[str, int])
-
-    @property
-    def open(self) -> bool:
-        return not self.state.ended
-
-
-@dataclass
-class Hold:
-    """A lease that some worker believes to have, and the run that it works on (None: it has just ended one)."""
-
-    lease: Lease
-    run: RunModel | None
-
-
-class Database:
-    """One loop, one pool, for all examples."""
-
-    def __init__(self, url: str) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.pool = LogPool(url, application_name="lifecycle", size=2)
-        self.do(self.pool.open())
-        self.log = PostgresRunLog(self.pool)
-        self.codec = ProtobufEventCodec()
-
-    def do(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.loop.run_until_complete(work)
-
-    def close(self) -> None:
-        self.do(self.pool.close())
-        self.loop.close()
 
 
 class Lifecycle(RuleBasedStateMachine):
@@ -139,7 +74,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.expired = False
         # The run that was taken last: cancelling it fences whoever has it.
         self.active: RunModel | None = None
-        self._tenant(_CONVERSATION, run=ids.new())
+        self._tenant(CONVERSATION, run=ids.new())
 
     # Clients
 
@@ -290,20 +225,20 @@ class Lifecycle(RuleBasedStateMachine):
     @rule()
     def die(self) -> None:
         """Whoever has the lease is silent for longer than it lasts; it may come back."""
-        self._tenant(_EXPIRE)
+        self._tenant(EXPIRE)
         self.expired = self.held
 
     # What must hold after every step
 
     @invariant()
     def the_rows_are_the_model_s(self) -> None:
-        ((row,),) = self._tenant(_ROW)
+        ((row,),) = self._tenant(ROW)
         head, epoch, held, open_runs, events, runs, calls, messages = row
         assert (head, epoch, held, open_runs) == (len(self.log), self.epoch, self.held, len(self._open()))
         assert (events or []) == [f"({seq},{run},{under},{kind})" for seq, run, under, kind in self.log]
         assert (runs or []) == [f"({run.id},{int(run.state)},{run.steps})" for run in self.runs]
         expected = {(str(run.id), call, outcome) for run in self.runs for call, outcome in run.calls.items()}
-        assert {_call(text) for text in calls or []} == expected
+        assert {call_of_row(text) for text in calls or []} == expected
         assert (messages or []) == self.messages
 
     # How the model moves
@@ -394,11 +329,6 @@ class Lifecycle(RuleBasedStateMachine):
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.database.do(work)
-
-
-def _call(text: str) -> tuple[str, str, int]:
-    run, call, outcome = text.strip("()").split(",")
-    return run, call, int(outcome)
 
 
 @pytest.fixture
