@@ -70,7 +70,7 @@ class Doors:
         if problem.code not in _PASSING:
             raise problem from error
         if problem.code != "DEADLINE_EXCEEDED":
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.5)
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Traffic:
     chance: random.Random
     history: History = field(default_factory=History)
     # After how many seconds a stream is cut, at the earliest and at the latest.
-    cut_s: tuple[float, float] = (0.3, 3.0)
+    cut_s: tuple[float, float] = (0.3, 6.0)
     # Streams that were opened.
     streams: int = 0
     _over: asyncio.Event = field(default_factory=asyncio.Event)
