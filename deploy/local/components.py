@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from deploy.local import envoy, local_model, nats
@@ -37,7 +38,11 @@ class Catalogue:
         self._credentials = credentials
         self._environment = environment
         self._public = public
+        # Further replicas of agent_svc: the door leads to the first; the others share its work.
+        more = range(2, int(environment.get("HEARTH_AGENT_REPLICAS") or "1") + 1)
+        self._replicas = [f"agent_svc_{number}" for number in more]
         names = ("postgres", "nats", "nats_monitor", "local_model", *SERVICES, "gateway", "envoy_admin", "envoy_keys")
+        names += tuple(self._replicas)
         ports = free_ports(len(names))
         self._addresses = {name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)}
         self._postgres = Postgres(home, credentials, self._port("postgres"))
@@ -50,6 +55,7 @@ class Catalogue:
             "nats": self._nats,
             "local_model": self._local_model,
             **{service: lambda service=service: self._service(service) for service in SERVICES},
+            **{replica: lambda replica=replica: self._replica(replica) for replica in self._replicas},
             "gateway": self._gateway,
             "envoy": lambda: self._envoy(wanted),
         }
@@ -57,6 +63,8 @@ class Catalogue:
         if unknown:
             raise StartError(f"there is no component {unknown[0]!r}; there are {', '.join(catalogue)}")
         wanted = set(only or catalogue) - (set() if self._with_model else {"local_model"})
+        if "agent_svc" in wanted:
+            wanted |= set(self._replicas)
         if wanted & set(SERVICES):
             wanted.add("postgres")
             wanted.add("nats")
@@ -95,6 +103,18 @@ class Catalogue:
             prepare=self._migration(service),
             ready=grpc_serving(address),
             tier=_TIERS[service],
+        )
+
+    def _replica(self, name: str) -> Component:
+        address = self._addresses[name]
+        return replace(
+            self._service("agent_svc"),
+            name=name,
+            address=address,
+            env=self._hearth("agent_svc") | {"HEARTH_LISTEN": address},
+            needs=("agent_svc",),
+            prepare=None,
+            ready=grpc_serving(address),
         )
 
     def _hearth(self, name: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -50,7 +51,9 @@ class NatsConnection:
             return
         await end_task(self._connecting)
         if self.client.is_connected:
-            await self.client.flush(timeout=1)
+            # One that hangs does not keep this process from ending.
+            with suppress(nats.errors.Error, OSError):
+                await self.client.flush(timeout=1)
         await self.client.close()
 
     async def _connect(self) -> None:

@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from pydantic import ValidationError
 
-from chassis import logs
+from chassis import failpoints, logs
 from chassis.audit.trail import AuditTrail
 from chassis.auth import TokenVerifier
 from chassis.channels import MAX_MESSAGE_BYTES
@@ -85,6 +85,7 @@ def run(
         _log.critical("settings are wrong: %s", "; ".join(wrong))
         sys.exit(1)
     logs.configure(name, values.log_level)
+    failpoints.arm(values.failpoints)
     if given == ["migrate"] and migrations is not None:
         sys.exit(_migrate(values, migrations))
     elif not given:

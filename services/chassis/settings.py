@@ -5,9 +5,9 @@ import binascii
 import hashlib
 import hmac
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -41,6 +41,15 @@ class ServiceSettings(BaseSettings):
     shutdown_grace_s: float = Field(default=10.0, ge=0)
     # Seconds after which a client's connection is renewed, so that load moves to new replicas; 0 = never.
     max_connection_age_s: float = Field(default=0.0, ge=0)
+
+    # A folder of faults to be met on purpose, see chassis.failpoints.
+    failpoints: str = ""
+
+    @model_validator(mode="after")
+    def _no_failpoints_in_production(self) -> Self:
+        if self.failpoints and self.environment != "development":
+            raise ValueError("HEARTH_FAILPOINTS is for HEARTH_ENVIRONMENT=development alone")
+        return self
 
     def master_key(self) -> bytes:
         """The 32 bytes in HEARTH_MASTER_KEY_FILE. Raises ValueError naming the variable when they cannot be had."""

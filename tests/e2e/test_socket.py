@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import aiohttp
 
 from deploy.local import Stack
+from tests.fakes.model_control import ThreadedModelServer
 from tests.support.api import Api
 
 Frame = dict[str, Any]
@@ -127,6 +129,27 @@ async def test_what_is_wrong_is_said_and_the_socket_lives_on(stack: Stack, api: 
         assert absent["code"] == "NOT_FOUND"
         fine = await socket.ask("call", method="agent.ListAgents", params={"page_size": 1})
         assert fine["type"] == "ok"
+
+
+async def test_what_to_do_when_the_agent_is_busy_is_said_over_the_socket_too(
+    stack: Stack, api: Api, model: ThreadedModelServer
+) -> None:
+    agent = await api.create_agent()
+    mark = f"slow {uuid.uuid4().hex}"
+    model.script(mark, {"text": "at last", "gate": mark}, scope="last_user")
+
+    async with connected(stack, api.token) as socket:
+
+        async def say(text: str, policy: str) -> Frame:
+            params = {"agent_id": agent.id, "text": text, "busy_policy": policy}
+            return await socket.ask("call", method="agent.StartRun", params=params, request_id=str(uuid.uuid4()))
+
+        slow = (await say(mark, "BUSY_POLICY_QUEUE"))["result"]["run"]["id"]
+        refused = await say("me too", "BUSY_POLICY_REFUSE")
+        assert (refused["type"], refused["reason"]) == ("error", "CONVERSATION_BUSY")
+        assert (await say("now", "BUSY_POLICY_INTERRUPT"))["type"] == "ok"
+        ended = await socket.ask("call", method="agent.GetRun", params={"run_id": slow})
+        assert ended["result"]["run"]["state"] == "RUN_STATE_CANCELLED"
 
 
 async def test_a_bad_token_closes_with_4401(stack: Stack) -> None:

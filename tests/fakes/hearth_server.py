@@ -33,6 +33,8 @@ from hearth.agent.v1.run_service_pb2 import (
     GetRunResponse,
     SendMessageRequest,
     SendMessageResponse,
+    StartRunRequest,
+    StartRunResponse,
     WatchRunRequest,
     WatchRunResponse,
 )
@@ -120,6 +122,7 @@ class FakeHearth:
             "hearth.agent.v1.RunService": {
                 "GetRun": (self._get_run, GetRunRequest),
                 "CancelRun": (self._cancel_run, CancelRunRequest),
+                "StartRun": (self._start_run, StartRunRequest),
             },
         }
         streams: dict[str, tuple[Any, type[ProtoMessage]]] = {
@@ -217,6 +220,9 @@ class FakeHearth:
     async def _cancel_run(self, request: CancelRunRequest, context: Context) -> CancelRunResponse:
         self.log.cancel()
         return CancelRunResponse(run=Run(id=request.run_id, state=RunState.RUN_STATE_CANCELLED))
+
+    async def _start_run(self, request: StartRunRequest, context: Context) -> StartRunResponse:
+        return StartRunResponse(run=Run(id="run_1", state=RunState.RUN_STATE_QUEUED))
 
     async def _send_message(self, request: SendMessageRequest, context: Context) -> AsyncIterator[SendMessageResponse]:
         self.calls.append(("SendMessage", request))

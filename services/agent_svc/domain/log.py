@@ -48,7 +48,8 @@ class Lease:
 class NewRun:
     """A run to start: with its user message, the two events, and the dispatch that is due in `due_in_s` seconds.
 
-    `limit` and `user_limit` are how many runs the organization and the user may have that have not ended, None: any number.
+    It is refused where the conversation has `max_open` unfinished runs already. `limit` and `user_limit` are how many runs the
+    organization and the user may have that have not ended, None: any number.
     """
 
     run_id: UUID
@@ -62,7 +63,7 @@ class NewRun:
     create_time: datetime
     request_id: UUID | None
     body_hash: bytes
-    refuse_if_busy: bool
+    max_open: int
     due_in_s: float
     limit: int | None = None
     user_limit: int | None = None

@@ -11,6 +11,8 @@ from uuid import UUID
 CONCURRENT_RUNS = "concurrent_runs"
 USER_CONCURRENT_RUNS = "user_concurrent_runs"
 PREVIEW_CHARACTERS = 200
+# Runs of one conversation that have not ended; more are refused, instead of waiting longer and longer.
+MAX_OPEN_RUNS = 100
 
 
 class RunState(enum.IntEnum):

@@ -38,7 +38,7 @@ class RunLog(Protocol):
         """Starts a run: run, message, two events and dispatch.
 
         Raises NotFound for an unknown conversation, RequestIdTaken, FailedPrecondition CONVERSATION_BUSY, ResourceExhausted
-        QUOTA_EXCEEDED.
+        QUOTA_EXCEEDED, and RATE_LIMITED when too many runs of the conversation wait.
         """
         ...
 
@@ -55,7 +55,7 @@ class RunLog(Protocol):
         ...
 
     async def next_turn(self, lease: Lease, ask: TurnAsk) -> Turn | None:
-        """The next run under a lease that is held. Raises Fenced."""
+        """The next run under a lease that is held; None if there is none any more: then the lease is given back. Raises Fenced."""
         ...
 
     async def history(self, lease: Lease, history_tokens: int) -> tuple[Message, ...]:
@@ -78,12 +78,12 @@ class RunLog(Protocol):
         """Ends a run as cancelled and fences its worker. `event` is None if it had ended before. Raises NotFound."""
         ...
 
-    async def open_runs(self, organization_id: UUID, conversation_id: UUID) -> Sequence[UUID]:
-        """Runs that have not ended, oldest first."""
+    async def open_runs(self, organization_id: UUID, conversation_id: UUID, before_seq: int) -> Sequence[UUID]:
+        """Runs that began before a seq and have not ended, oldest first."""
         ...
 
     async def due(self, limit: int) -> Sequence[Dispatch]:
-        """Dispatches that are due, put off for a few seconds for everyone else."""
+        """Dispatches that are due, as many of each organization, put off for a few seconds for everyone else."""
         ...
 
 

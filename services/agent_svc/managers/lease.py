@@ -10,6 +10,7 @@ from collections.abc import Callable
 from agent_svc.domain.log import Lease
 from agent_svc.interfaces.run_log import RunLog
 from chassis.errors import DomainError
+from chassis.failpoints import failpoint
 from chassis.tasks import end_task
 
 _log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class LeaseKeeper:
         if not due:
             return True
         asked_at = time.monotonic()
+        await failpoint("lease.renewing")
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 renewed = await self._log.renew([held.lease for held in due])

@@ -29,6 +29,7 @@ from agent_svc.managers.hub import Hub
 from agent_svc.managers.live_runs import LiveRuns
 from agent_svc.managers.patience import Patience
 from agent_svc.managers.progress import Progress
+from chassis.failpoints import failpoint
 
 _log = logging.getLogger(__name__)
 
@@ -134,6 +135,7 @@ class ModelStep:
             ):
                 async for event in events:
                     if isinstance(event, (TextDelta, ReasoningDelta)):
+                        await failpoint("model.streaming")
                         sent = True
                         await pump.add(storable_text(event.text), reasoning=isinstance(event, ReasoningDelta))
                     elif isinstance(event, ModelFinished):

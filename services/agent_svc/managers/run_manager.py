@@ -15,6 +15,7 @@ from agent_svc.domain.frame import EventFrame
 from agent_svc.domain.log import Dispatch, NewRun, RequestIdTaken
 from agent_svc.domain.run import (
     CONCURRENT_RUNS,
+    MAX_OPEN_RUNS,
     PREVIEW_CHARACTERS,
     USER_CONCURRENT_RUNS,
     BusyPolicy,
@@ -33,6 +34,7 @@ from agent_svc.managers.lease import GIVE_UP_AFTER_S
 from agent_svc.managers.live_runs import LiveRuns
 from chassis import audit, ids
 from chassis.errors import FailedPrecondition, InvalidArgument, NotFound, invalid_field
+from chassis.failpoints import failpoint
 from chassis.identity import Identity, Role
 from chassis.limits import Limits
 from chassis.once import RequestKey
@@ -41,6 +43,8 @@ _log = logging.getLogger(__name__)
 
 # A dispatch whose message was lost is found by the sweep after this long; sooner when there is no NATS to lose it.
 _DUE_IN_S = 5.0
+# Unfinished runs beside which a new one is accepted. One that interrupts waits behind none of them.
+_MAX_OPEN = {BusyPolicy.QUEUE: MAX_OPEN_RUNS, BusyPolicy.REFUSE: 1, BusyPolicy.INTERRUPT: 2**31 - 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +93,21 @@ class RunManager:
         """Accepts a message; once this returns, the run will end, whatever dies.
 
         Raises NotFound, FailedPrecondition CONVERSATION_BUSY, InvalidArgument (REQUEST_ID_REUSED, VALIDATION_FAILED),
-        ResourceExhausted QUOTA_EXCEEDED.
+        ResourceExhausted QUOTA_EXCEEDED, and RATE_LIMITED when too many runs of the conversation wait.
         """
         if storable_text(text) != text:
             raise invalid_field("text", "must not contain NUL characters")
         conversation_id = await self.conversation_of(caller, target)
-        if policy is BusyPolicy.INTERRUPT:
-            await self._interrupt(caller, conversation_id)
         new = self._new_run(caller, conversation_id, text, policy, key, body_hash)
         try:
             run = await self._log.start(new)
         except RequestIdTaken as taken:
-            first = _first_answer(taken, body_hash)
+            run = _first_answer(taken, body_hash)
             audit.nothing_new()
-            return first
+            if policy is BusyPolicy.INTERRUPT:
+                # The first try may have ended in between.
+                await self._interrupt(caller, run)
+            return run
         except NotFound:
             if target.agent_id is None:
                 raise
@@ -111,7 +116,10 @@ class RunManager:
             EventFrame(run.first_seq, run.id, 0, EventType.RUN_QUEUED, new.queued.body),
             EventFrame(run.first_seq + 1, run.id, 0, EventType.MESSAGE_COMPLETED, new.completed.body),
         ]
+        await failpoint("run.accepted")
         await self._hub.publish(conversation_id, frames)
+        if policy is BusyPolicy.INTERRUPT:
+            await self._interrupt(caller, run)
         await self._bus.publish_dispatch(Dispatch(caller.organization_id, conversation_id))
         return run
 
@@ -139,7 +147,7 @@ class RunManager:
             create_time=now,
             request_id=key.request_id if key else None,
             body_hash=body_hash,
-            refuse_if_busy=policy is BusyPolicy.REFUSE,
+            max_open=_MAX_OPEN[policy],
             due_in_s=_DUE_IN_S if self._bus.connected else 0.0,
             limit=self._limits.of(caller.organization_id, CONCURRENT_RUNS),
             user_limit=self._limits.of(caller.organization_id, USER_CONCURRENT_RUNS),
@@ -149,8 +157,10 @@ class RunManager:
         """How many runs of the caller's organization have not ended."""
         return await self._log.open_total(caller.organization_id)
 
-    async def _interrupt(self, caller: Identity, conversation_id: UUID) -> None:
-        for run_id in await self._log.open_runs(caller.organization_id, conversation_id):
+    async def _interrupt(self, caller: Identity, run: Run) -> None:
+        """Cancels what the conversation had before this run; the newest first, so that none of them gets its turn meanwhile."""
+        older = await self._log.open_runs(caller.organization_id, run.conversation_id, run.first_seq)
+        for run_id in reversed(older):
             try:
                 with audit.aside():
                     await self.cancel(caller, run_id)
@@ -168,6 +178,7 @@ class RunManager:
             if run.state is not RunState.CANCELLED:
                 raise FailedPrecondition("the run has ended", reason="RUN_ENDED", metadata={"state": run.state.name})
             return run
+        await failpoint("cancel.committed")
         await self._stop_owner(cancelled.owner, run_id)
         await self._hub.publish(run.conversation_id, [cancelled.event])
         if cancelled.more:

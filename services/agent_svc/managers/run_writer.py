@@ -17,6 +17,7 @@ from agent_svc.interfaces.event_codec import EventCodec
 from agent_svc.interfaces.run_log import RunLog
 from agent_svc.managers.hub import Hub
 from chassis.errors import ResourceExhausted, Unavailable
+from chassis.failpoints import failpoint
 
 
 class _Changes(TypedDict, total=False):
@@ -53,10 +54,13 @@ class RunWriter:
             for event in events
         )
         commit = Commit(lease=turn.lease, run_id=turn.run.id, entries=entries, now=now, **changes)
+        ending = commit.ending is not None
+        await failpoint("run.ending" if ending else "step.committing")
         try:
             committed = await self._log.commit(commit)
         except (Unavailable, ResourceExhausted) as error:
             raise LogAway from error
+        await failpoint("run.ended" if ending else "step.committed")
         first = committed.head_seq - len(entries) + 1
         frames: list[EventFrame] = []
         for seq, entry in enumerate(entries, first):

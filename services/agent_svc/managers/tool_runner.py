@@ -25,6 +25,7 @@ from agent_svc.managers.run_writer import RunWriter
 from chassis import ids
 from chassis.callcontext import Call, set_call
 from chassis.errors import DomainError, Unavailable
+from chassis.failpoints import failpoint
 from chassis.tasks import end_task
 
 _log = logging.getLogger(__name__)
@@ -73,7 +74,9 @@ class ToolRunner:
         if pending.fate is CallFate.REPORT_UNKNOWN:
             result = UNKNOWN_OUTCOME
         else:
+            await failpoint("tool.begun")
             result = await self._execute(progress, pending.call)
+            await failpoint("tool.ended")
         await self._write_result(progress, message, pending.call, result, int((time.monotonic() - begun) * 1000))
 
     async def _execute(self, progress: Progress, call: ToolCall) -> ToolResult:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
 
 from agent_svc.domain.event import RunStarted
@@ -14,6 +15,7 @@ from agent_svc.interfaces.event_bus import EventBus
 from agent_svc.interfaces.event_codec import EventCodec
 from agent_svc.interfaces.run_log import RunLog
 from agent_svc.managers.caches import HistoryCache
+from agent_svc.managers.fair_queue import FairQueue
 from agent_svc.managers.hub import Hub
 from agent_svc.managers.indexer import Indexer
 from agent_svc.managers.lease import LeaseKeeper
@@ -21,6 +23,7 @@ from agent_svc.managers.live_runs import LiveRuns
 from agent_svc.managers.loop import RunLoop
 from agent_svc.managers.run_writer import LogAway
 from chassis.errors import DomainError
+from chassis.failpoints import failpoint
 from chassis.identity import set_current
 from chassis.tasks import end_task
 
@@ -28,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 # Estimated tokens of history that come with a turn at the most, and that are kept in memory for a conversation.
 HISTORY_TOKENS = 64_000
+# Dispatches that wait in this process for a slot, at least.
+_PLACES = 2_000
 
 
 class Worker:
@@ -59,9 +64,10 @@ class Worker:
         self._indexer = indexer
         self._histories = histories
         self._codec = codec
-        self._concurrency = concurrency
+        self._queue = FairQueue(concurrency, max(_PLACES, 2 * concurrency) if concurrency else 0)
         self._grace_s = grace_s
         self._busy: dict[UUID, asyncio.Task[None]] = {}
+        self._again: set[UUID] = set()
         self._stopping = False
         self._grown: Callable[[], None] | None = None
 
@@ -74,23 +80,39 @@ class Worker:
         """Takes no more; running turns get the grace, then are handed over."""
         self._stopping = True
         await self._bus.stop_consuming()
+        for dispatch in self._queue.clear():
+            await self._bus.publish_dispatch(dispatch)
         if self._busy:
             await asyncio.wait(self._busy.values(), timeout=self._grace_s)
         await asyncio.gather(*map(end_task, self._busy.values()))
 
     def capacity(self) -> int:
-        return 0 if self._stopping else self._concurrency - len(self._busy)
+        return 0 if self._stopping else self._queue.room()
 
     def offer(self, dispatch: Dispatch) -> None:
-        """Dropped when full or stopping: it comes again. Dropped when the conversation is in work here already."""
-        if self.capacity() <= 0 or dispatch.conversation_id in self._busy:
+        """Dropped when full or stopping: it comes again. Looked at later when the conversation is in work here already."""
+        if self._stopping:
             return
-        task = asyncio.create_task(self._work(dispatch))
-        self._busy[dispatch.conversation_id] = task
-        task.add_done_callback(lambda _: self._free(dispatch.conversation_id))
+        if dispatch.conversation_id in self._busy:
+            # Its last run may have ended just now, and nobody looks for the next any more.
+            self._again.add(dispatch.conversation_id)
+        elif self._queue.offer(dispatch):
+            self._begin()
 
-    def _free(self, conversation_id: UUID) -> None:
-        del self._busy[conversation_id]
+    def _begin(self) -> None:
+        """Starts what may run now."""
+        while not self._stopping and (dispatch := self._queue.take()) is not None:
+            task = asyncio.create_task(self._work(dispatch))
+            self._busy[dispatch.conversation_id] = task
+            task.add_done_callback(partial(self._free, dispatch))
+
+    def _free(self, dispatch: Dispatch, _: asyncio.Task[None]) -> None:
+        del self._busy[dispatch.conversation_id]
+        self._queue.done(dispatch)
+        if dispatch.conversation_id in self._again:
+            self._again.discard(dispatch.conversation_id)
+            self._queue.offer(dispatch)
+        self._begin()
         if self._grown is not None:
             self._grown()
 
@@ -132,7 +154,7 @@ class Worker:
             self._leases.drop(lease)
 
     async def _runs(self, turn: Turn, after_seq: int, task: asyncio.Task[None]) -> None:
-        """The runs of the conversation, one after the other, until none waits."""
+        """The runs of the conversation, one after the other, until none waits or another organization does."""
         lease = turn.lease
         while True:
             committed = await self._run(turn, after_seq, task)
@@ -141,7 +163,7 @@ class Worker:
             self._indexer.note(lease.organization_id, lease.conversation_id)
             if committed.open_runs == 0:
                 return
-            if self._stopping:
+            if self._stopping or self._queue.others_wait(lease.organization_id):
                 await self._hand_over(lease)
                 return
             after_seq = self._histories.after_seq(lease.conversation_id)
@@ -156,13 +178,14 @@ class Worker:
         if not self._live.register(run_id, lambda: _cancel(task)):
             return None
         try:
+            await failpoint("turn.claimed")
             await self._hub.publish(turn.lease.conversation_id, [turn.started])
             return await self._loop.work(turn, history)
         finally:
             self._live.unregister(run_id)
 
     async def _hand_over(self, lease: Lease) -> None:
-        """The run stays as it is and is due at once: another worker goes on, or this process after its restart."""
+        """The run stays as it is and is due at once: for another worker, this one in its turn, or after its restart."""
         try:
             async with asyncio.timeout(2.0):
                 await self._log.release(lease)

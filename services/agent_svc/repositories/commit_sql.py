@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 from agent_svc.domain.log import Commit, Ending
+from agent_svc.domain.run import RunState
 from agent_svc.repositories.log_sql import COUNT_OUT
 from agent_svc.repositories.message_content import encode_content
 from agent_svc.repositories.prepared import Prepared
@@ -14,6 +15,11 @@ from agent_svc.repositories.prepared import Prepared
 _KNOWN: dict[str, Prepared] = {}
 _numbers = itertools.count()
 _MAX_KNOWN = 500
+# A run that fails may leave calls behind (its time is up, its organization disabled): nobody will know how they went.
+_OPEN_CALLS = (
+    "unknown AS (UPDATE tool_calls SET outcome = 3, end_time = %(now)s FROM conv "
+    "WHERE tool_calls.run_id = %(run)s AND tool_calls.outcome = 0)"
+)
 
 
 def commit_statement(commit: Commit) -> tuple[Prepared, dict[str, Any]]:
@@ -33,6 +39,8 @@ def commit_statement(commit: Commit) -> tuple[Prepared, dict[str, Any]]:
         parts.append(_ledger_starts(commit, values))
     if commit.ledger_ends:
         parts.append(_ledger_ends(commit, values))
+    if commit.ending is not None and commit.ending.state is RunState.FAILED:
+        parts.append(_OPEN_CALLS)
     run = _run(commit, values)
     if run:
         parts.append(run)

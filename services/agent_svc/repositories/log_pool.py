@@ -108,7 +108,11 @@ class LogPool:
         for statement in statements:
             if statement.name in prepared:
                 continue
-            await connection.execute(statement.prepare.encode())
+            try:
+                await connection.execute(statement.prepare.encode())
+            except psycopg.errors.DuplicatePreparedStatement:
+                # Whoever prepared it was cancelled before it was noted.
+                _log.debug("a statement was prepared already")
             if statement.keep:
                 prepared.add(statement.name)
 

@@ -28,7 +28,7 @@ WITH conv AS (
     UPDATE conversations SET head_seq = head_seq + 2, message_seq = head_seq + 2, open_runs = open_runs + 1,
         update_time = %(now)s
     WHERE id = %(conversation)s AND organization_id = %(organization)s
-        AND (NOT %(refuse)s OR open_runs = 0)
+        AND open_runs < %(most)s
         AND NOT EXISTS (SELECT FROM runs WHERE organization_id = %(organization)s
             AND conversation_id = %(conversation)s AND request_id = %(request)s::uuid)
     RETURNING head_seq, agent_id
@@ -79,11 +79,11 @@ WHERE organization_id = %(organization)s AND user_subject IN ('', %(user)s) ORDE
 """,
 )
 
-# Why a start changed nothing: no such conversation, the request id is taken, or it is busy.
+# Why a start changed nothing: no such conversation, the request id is taken, or it is busy or full.
 KNOWN = Prepared(
     "known",
     """
-SELECT EXISTS (SELECT FROM conversations WHERE id = %(conversation)s AND organization_id = %(organization)s)
+SELECT open_runs FROM conversations WHERE id = %(conversation)s AND organization_id = %(organization)s
 """,
 )
 EARLIER = Prepared(
@@ -250,17 +250,22 @@ OPEN_RUNS = Prepared(
     "open_runs",
     """
 SELECT id FROM runs WHERE organization_id = %(organization)s AND conversation_id = %(conversation)s AND state IN (1, 2, 3)
-    AND run_seq >= (SELECT active_run_seq FROM conversations WHERE id = %(conversation)s)
+    AND run_seq >= (SELECT active_run_seq FROM conversations WHERE id = %(conversation)s) AND run_seq < %(before)s
 ORDER BY run_seq
 """,
 )
 
+# Of each organization the one that is due longest, then the second of each: one that floods does not hide the others.
 DUE = Prepared(
     "due",
     f"""
-WITH due AS (
-    SELECT conversation_id FROM dispatches WHERE due_time <= now() ORDER BY due_time LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED
+WITH ranked AS (
+    SELECT conversation_id, due_time, row_number() OVER (PARTITION BY organization_id ORDER BY due_time) AS place
+    FROM dispatches WHERE due_time <= now()
+), due AS (
+    SELECT conversation_id FROM dispatches WHERE conversation_id IN (
+        SELECT conversation_id FROM ranked ORDER BY place, due_time LIMIT %(limit)s
+    ) AND due_time <= now() FOR UPDATE SKIP LOCKED
 )
 UPDATE dispatches SET due_time = now() + (random() * 2 + {PUT_OFF_S}) * interval '1 second'
 FROM due WHERE dispatches.conversation_id = due.conversation_id

@@ -52,10 +52,11 @@ _TYPES: Mapping[str, str] = MappingProxyType(
             "text",
         ),
         **dict.fromkeys(("hash", "queued", "completed", "started", "body"), "bytea"),
-        **dict.fromkeys(("refuse", "repeatable"), "boolean"),
+        **dict.fromkeys(("repeatable",), "boolean"),
         **dict.fromkeys(
             (
                 "tokens",
+                "most",
                 "queued_type",
                 "completed_type",
                 "started_type",
@@ -77,6 +78,7 @@ _TYPES: Mapping[str, str] = MappingProxyType(
             (
                 "epoch",
                 "after",
+                "before",
                 "limit",
                 "history_tokens",
                 "run_seq",

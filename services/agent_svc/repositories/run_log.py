@@ -33,10 +33,12 @@ from agent_svc.repositories.commit_sql import commit_statement
 from agent_svc.repositories.log_pool import LogPool, Row
 from agent_svc.repositories.message_content import RUN_WIDTH, encode_content, message_from_row, run_from_row
 from chassis import audit, ids
-from chassis.errors import FailedPrecondition
+from chassis.errors import FailedPrecondition, ResourceExhausted
 from chassis.limits import quota_exceeded
 
 _RETRY_S = 1.0
+# When a conversation is full: a turn takes seconds.
+_RETRY_FULL_S = 2.0
 _NO_CEILING = 2**62
 _REFUSED = FailedPrecondition("the conversation has a run that is not finished", reason="CONVERSATION_BUSY")
 
@@ -76,10 +78,13 @@ class PostgresRunLog:
 
     async def _why_refused(self, new: NewRun, values: Mapping[str, Any]) -> Exception:
         known, earlier = await self._pool.tenant(new.organization_id, [sql.KNOWN, sql.EARLIER], values)
-        if not known[0][0]:
+        if not known:
             return ids.absent("conv", new.conversation_id)
         if earlier:
             return RequestIdTaken(run_from_row(earlier[0]), earlier[0][RUN_WIDTH])
+        if new.max_open > 1:
+            text = f"the conversation has {new.max_open} runs that are not finished"
+            return ResourceExhausted(text, reason="RATE_LIMITED", retry_after_s=_RETRY_FULL_S)
         return _REFUSED
 
     async def _which_limit(self, new: NewRun) -> Exception:
@@ -118,7 +123,11 @@ class PostgresRunLog:
         held, taken, history = await self._pool.tenant(lease.organization_id, statements, values)
         if not held:
             raise Fenced
-        return await self._turn(lease, ask, taken, history)
+        turn = await self._turn(lease, ask, taken, history)
+        if turn is None:
+            # Those that waited were cancelled meanwhile: whoever comes next must not wait for this lease to expire.
+            await self.release(lease)
+        return turn
 
     async def history(self, lease: Lease, history_tokens: int) -> tuple[Message, ...]:
         values = {"conversation": lease.conversation_id, "history_tokens": history_tokens, "after": 0}
@@ -176,8 +185,9 @@ class PostgresRunLog:
                     pending.kept()
                 return _cancelled(done[0], body.body)
 
-    async def open_runs(self, organization_id: UUID, conversation_id: UUID) -> Sequence[UUID]:
-        (rows,) = await self._pool.tenant(organization_id, [sql.OPEN_RUNS], {"conversation": conversation_id})
+    async def open_runs(self, organization_id: UUID, conversation_id: UUID, before_seq: int) -> Sequence[UUID]:
+        values = {"conversation": conversation_id, "before": before_seq}
+        (rows,) = await self._pool.tenant(organization_id, [sql.OPEN_RUNS], values)
         return [row[0] for row in rows]
 
     async def due(self, limit: int) -> Sequence[Dispatch]:
@@ -227,7 +237,7 @@ def _start_values(new: NewRun) -> dict[str, Any]:
         "queued": new.queued.body,
         "completed_type": int(new.completed.type),
         "completed": new.completed.body,
-        "refuse": new.refuse_if_busy,
+        "most": new.max_open,
         "due_in": new.due_in_s,
         "ceiling": _NO_CEILING if new.limit is None else new.limit,
         "ceiling_of_user": _NO_CEILING if new.user_limit is None else new.user_limit,

@@ -132,8 +132,9 @@ async def replica(
     patience_s: float = 2.0,
     grace_s: float = 0.3,
     limits: Limits | None = None,
+    plant: Callable[[Outside, LogPool], Outside] = lambda outside, _: outside,
 ) -> AsyncGenerator[Replica]:
-    """Starts one, and stops it as SIGTERM would."""
+    """Starts one, and stops it as SIGTERM would. `plant` may put something worse in the place of what is real."""
     settings = ServiceSettings.model_validate(
         {"worker_concurrency": concurrency, "patience_s": patience_s, "shutdown_grace_s": grace_s}
     )
@@ -165,6 +166,7 @@ async def replica(
             identities=IdentitiesInProcess(),
             limits=limits or NoLimits(),
         )
+        outside = plant(outside, pool)
         core = wire(outside, settings, worker_id)
         opened.push_async_callback(core.hub.close)
         for background in (core.hub, core.leases, core.indexer, core.worker, core.sweep):

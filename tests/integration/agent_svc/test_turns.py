@@ -7,9 +7,8 @@ import pytest
 from agent_svc.domain.agent import AgentSettings
 from agent_svc.domain.event import EventType
 from agent_svc.domain.frame import DeltaFrame
-from agent_svc.domain.run import BusyPolicy, RunState, RunStopReason
+from agent_svc.domain.run import RunState, RunStopReason
 from agent_svc.repositories.prepared import Prepared
-from chassis.errors import FailedPrecondition
 from tests.fakes.model_script import ScriptedCall, Step
 from tests.fakes.model_server import FakeModelServer
 from tests.integration.agent_svc.replica import Addresses, Replica, replica, seqs, types, until
@@ -221,19 +220,6 @@ async def test_eight_messages_at_once_get_answers_in_one_order_and_the_ninth_see
     assert [message["role"] for message in sent[1:]] == ["user", "assistant"] * 8 + ["user"]
     log = await here.log(agent.default_conversation_id)
     assert seqs(log) == list(range(1, 9 * 5 + 1))
-
-
-async def test_busy_policies(here: Replica, model: FakeModelServer) -> None:
-    model.script("slow", Step(text="never", gate="g", gate_after=0))
-    agent = await here.agent()
-    slow = await here.start(agent, "slow")
-    await model.until(lambda book: book.in_flight == 1)
-    with pytest.raises(FailedPrecondition) as refused:
-        await here.start(agent, "me too", BusyPolicy.REFUSE)
-    assert refused.value.reason == "CONVERSATION_BUSY"
-    interrupting = await here.start(agent, "now", BusyPolicy.INTERRUPT)
-    assert (await here.core.runs.get(here.caller, slow.id)).state is RunState.CANCELLED
-    assert (await here.finished(interrupting)).state is RunState.SUCCEEDED
 
 
 async def test_memory_that_stays_away_fails_the_run_with_a_reason(addresses: Addresses) -> None:

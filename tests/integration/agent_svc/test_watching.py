@@ -128,8 +128,10 @@ async def test_a_slow_reader_loses_deltas_and_no_event(here: Replica, model: Fak
     async with here.core.watching.conversation(organization_id, agent.default_conversation_id, 0) as following:
         first = await here.start(agent, "long")
         await here.finished(first)
-        runs = [await here.start(agent, f"turn {number}") for number in range(QUEUE_LIMIT // 4)]
-        await here.finished(runs[-1], timeout_s=100)
+        # As many at a time as a conversation takes.
+        for _ in range(QUEUE_LIMIT // 200):
+            runs = [await here.start(agent, f"turn {number}") for number in range(50)]
+            await here.finished(runs[-1], timeout_s=100)
         found: list[int] = []
         async for batch in following.batches:
             found += seqs(batch)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from hearth.agent.v1.run_service_pb2 import BusyPolicy
 from tests.fakes.hearth_server import API_KEY, Break, FakeHearth
 from tests.fakes.run_log import RunLog, Script
 
@@ -151,3 +152,24 @@ async def test_help_is_quick_and_loads_no_grpc(server: FakeHearth) -> None:
     assert "hearth chat --agent demo" in out
     loaded = {line.rsplit("|", 1)[-1].strip() for line in err.splitlines()}
     assert not {"grpc", "google.protobuf", "rich"} & loaded
+
+
+async def test_what_happens_when_the_agent_is_busy_is_for_the_caller_to_say(server: FakeHearth) -> None:
+    server.log = RunLog(ANSWER)
+    code, out, err = await hearth(server, "run", "start", "demo", "--when-busy", "refuse", "-", stdin="hi")
+    assert (code, out) == (0, "run_1\n"), err
+    code, out, err = await hearth(server, "run", "start", "demo", "hi", "--json")
+    assert json.loads(out)["id"] == "run_1", err
+    code, _, err = await hearth(server, "chat", "--when-busy", "interrupt", "hi")
+    assert code == 0, err
+    started = [request for name, request in server.calls if name == "StartRun"]
+    sent = [request.start for name, request in server.calls if name == "SendMessage"]
+    assert [BusyPolicy.Name(request.busy_policy) for request in [*started, *sent]] == [
+        "BUSY_POLICY_REFUSE",
+        "BUSY_POLICY_QUEUE",
+        "BUSY_POLICY_INTERRUPT",
+    ]
+    assert {request.conversation_id for request in [*started, *sent]} == {"conv_1"}
+    code, _, err = await hearth(server, "run", "start", "demo", " ")
+    assert code == 2
+    assert "empty" in err

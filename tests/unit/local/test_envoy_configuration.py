@@ -104,7 +104,7 @@ def test_encoded_errors_say_what_the_text_beside_them_says(manager: dict[str, An
     mappers = manager["local_reply_config"]["mappers"]
     grpc = [mapper for mapper in mappers if "headers_to_add" in mapper]
     plain = [mapper for mapper in mappers if "headers_to_add" not in mapper]
-    assert len(grpc) == len(plain) == 6
+    assert len(grpc) == len(plain) == 7
     for encoded, json_mapper in zip(grpc, plain, strict=True):
         value: str = encoded["headers_to_add"][0]["header"]["value"]
         status = status_pb2.Status.FromString(base64.b64decode(value + "=" * (-len(value) % 4)))

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 import click
 
 from hearth_client.cli._output import clean, model_label, note, print_heading
-from hearth_client.cli._session import Failure, Session, examples, is_id, pass_session, read_text
+from hearth_client.cli._session import (
+    Failure,
+    Session,
+    busy_policy,
+    examples,
+    is_id,
+    pass_session,
+    read_text,
+    when_busy_option,
+)
 
 if TYPE_CHECKING:
     from hearth.agent.v1.agent_pb2 import Agent
@@ -41,8 +50,11 @@ _HISTORY = 20
 @click.option(
     "--conversation", "conversation_id", metavar="ID", default="", help="Which conversation; default: the agent's own."
 )
+@when_busy_option
 @pass_session
-def chat(session: Session, message: str | None, agent_name: str, model: str, conversation_id: str) -> None:
+def chat(
+    session: Session, message: str | None, agent_name: str, model: str, conversation_id: str, when_busy: str
+) -> None:
     """Talk to an agent. It is created if there is none of that name.
 
     With MESSAGE: says it, streams the answer to standard output (tool calls and memory updates to standard error), and exits with 1 if the run
@@ -56,9 +68,9 @@ def chat(session: Session, message: str | None, agent_name: str, model: str, con
     agent = _agent(session, agent_name, model)
     conversation_id = conversation_id or agent.default_conversation_id
     if said is None:
-        _converse(session, agent, conversation_id)
+        _converse(session, agent, conversation_id, when_busy)
         return
-    outcome = _turn(session, conversation_id, said)
+    outcome = _turn(session, conversation_id, said, when_busy)
     if outcome is None or outcome.state != "succeeded":
         raise _failure(session, outcome)
 
@@ -84,13 +96,13 @@ def _agent(session: Session, name: str, model: str) -> "Agent":
     return found
 
 
-def _turn(session: Session, conversation_id: str, text: str) -> "Outcome | None":
+def _turn(session: Session, conversation_id: str, text: str, when_busy: str) -> "Outcome | None":
     """One message and its answer. Ctrl-C cancels the run, and then waits for its end; a second one leaves at once."""
     from hearth_client.cli._printer import RunPrinter
 
     printer = RunPrinter()
     with (
-        session.client.runs.send(text, conversation_id=conversation_id) as stream,
+        session.client.runs.send(text, conversation_id=conversation_id, busy_policy=busy_policy(when_busy)) as stream,
         _cancelled_by_interrupt(session, stream),
     ):
         try:
@@ -140,7 +152,7 @@ def _failure(session: Session, outcome: "Outcome | None") -> Failure:
     return session.failure(HearthError(f"the run failed: {outcome.message}", reason=outcome.reason or "FAILED"))
 
 
-def _converse(session: Session, agent: "Agent", conversation_id: str) -> None:
+def _converse(session: Session, agent: "Agent", conversation_id: str, when_busy: str) -> None:
     interactive = sys.stdin.isatty()
     if interactive:
         # Arrow keys and history at the prompt, where there is readline.
@@ -156,18 +168,18 @@ def _converse(session: Session, agent: "Agent", conversation_id: str) -> None:
         except KeyboardInterrupt:
             click.echo(err=True)
             continue
-        if text.strip() and not _said(session, conversation_id, text) and not interactive:
+        if text.strip() and not _said(session, conversation_id, text, when_busy) and not interactive:
             raise click.exceptions.Exit(1)
     if interactive:
         click.echo(err=True)
 
 
-def _said(session: Session, conversation_id: str, text: str) -> bool:
+def _said(session: Session, conversation_id: str, text: str, when_busy: str) -> bool:
     """One turn of a conversation that goes on whatever happens. False if there was no answer."""
     from hearth_client.errors import HearthError
 
     try:
-        outcome = _turn(session, conversation_id, text)
+        outcome = _turn(session, conversation_id, text, when_busy)
     except HearthError as error:
         session.failure(error).show()
         return False

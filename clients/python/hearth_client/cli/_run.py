@@ -18,7 +18,17 @@ from hearth_client.cli._output import (
     to_dict,
     when,
 )
-from hearth_client.cli._session import Failure, Session, examples, json_option, limit_option, pass_session
+from hearth_client.cli._session import (
+    Failure,
+    Session,
+    busy_policy,
+    examples,
+    json_option,
+    limit_option,
+    pass_session,
+    read_text,
+    when_busy_option,
+)
 
 if TYPE_CHECKING:
     from hearth.agent.v1.run_pb2 import Run, RunContext
@@ -28,7 +38,36 @@ _STATES = ("queued", "running", "waiting", "succeeded", "failed", "cancelled")
 
 @click.group()
 def run() -> None:
-    """List, show, watch and cancel runs. A run is one message worked off by an agent."""
+    """Start, list, show, watch and cancel runs. A run is one message worked off by an agent."""
+
+
+@run.command(
+    epilog=examples(
+        'hearth run start demo "Sum up the week."', "hearth run start demo --when-busy refuse - < order.txt"
+    )
+)
+@click.argument("agent_name", metavar="AGENT")
+@click.argument("message")
+@click.option(
+    "--conversation", "conversation_id", metavar="ID", default="", help="In this one; default: the agent's own."
+)
+@when_busy_option
+@json_option
+@pass_session
+def start(session: Session, agent_name: str, message: str, conversation_id: str, when_busy: str, as_json: bool) -> None:
+    """Say MESSAGE to AGENT and return as soon as it is accepted, with the run's id: the run will end, whatever dies.
+
+    - reads the message from standard input. Follow the run with `hearth run watch`.
+    """
+    said = read_text(message) if message == "-" else message
+    if not said.strip():
+        raise click.UsageError("the message is empty")
+    conversation_id = conversation_id or session.agent(agent_name).default_conversation_id
+    started = session.client.runs.start(said, conversation_id=conversation_id, busy_policy=busy_policy(when_busy))
+    if as_json:
+        print_json(started)
+    else:
+        click.echo(started.id)
 
 
 @run.command("list", epilog=examples("hearth run list --agent demo", "hearth run list --state failed --json"))

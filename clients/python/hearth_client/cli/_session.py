@@ -16,11 +16,13 @@ from hearth_client.errors import UNREACHABLE, HearthError, UnavailableError
 
 if TYPE_CHECKING:
     from hearth.agent.v1.agent_pb2 import Agent
+    from hearth.agent.v1.run_service_pb2 import BusyPolicy
     from hearth_client import Hearth
 
 _HINTS = {
     UNREACHABLE: "Is it running? `make up` in Hearth's folder starts it, `make status` says how it is.",
     "DEPENDENCY_UNAVAILABLE": "A part of Hearth does not run, or not yet: `make status` says which.",
+    "CONVERSATION_BUSY": "`--when-busy queue` waits its turn, `--when-busy interrupt` ends what is unfinished.",
     "API_KEY_INVALID": "The key comes from {source}. A new Hearth makes a new key: see .hearth/env.",
     "MODEL_NOT_CONFIGURED": "`hearth model list` says why; set OPENAI_API_KEY, ANTHROPIC_API_KEY or HEARTH_OPENAI_BASE_URL and restart Hearth.",
     "MODEL_UNKNOWN": "`hearth model list` shows the models.",
@@ -169,3 +171,21 @@ def limit_option(command: Command) -> Command:
     return click.option(
         "--limit", type=click.IntRange(min=0), default=50, show_default=True, help="At most so many; 0 means all."
     )(command)
+
+
+def when_busy_option(command: Command) -> Command:
+    """`--when-busy`, see `busy_policy`."""
+    return click.option(
+        "--when-busy",
+        type=click.Choice(("queue", "refuse", "interrupt")),
+        default="queue",
+        show_default=True,
+        help="If the conversation has an unfinished run: wait its turn, fail, or cancel what is unfinished.",
+    )(command)
+
+
+def busy_policy(when_busy: str) -> "BusyPolicy.ValueType":
+    """What the server calls it."""
+    from hearth.agent.v1.run_service_pb2 import BusyPolicy
+
+    return BusyPolicy.Value(f"BUSY_POLICY_{when_busy.upper()}")

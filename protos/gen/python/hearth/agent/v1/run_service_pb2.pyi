@@ -30,11 +30,11 @@ class _BusyPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BusyPolicy
     BUSY_POLICY_UNSPECIFIED: _BusyPolicy.ValueType  # 0
     """QUEUE."""
     BUSY_POLICY_QUEUE: _BusyPolicy.ValueType  # 1
-    """It waits its turn, in order of arrival."""
+    """It waits its turn, in order of arrival: one run of a conversation is worked on at a time."""
     BUSY_POLICY_REFUSE: _BusyPolicy.ValueType  # 2
     """It is refused: FAILED_PRECONDITION CONVERSATION_BUSY."""
     BUSY_POLICY_INTERRUPT: _BusyPolicy.ValueType  # 3
-    """The unfinished runs are cancelled, then it runs."""
+    """It is accepted, then the unfinished runs before it are cancelled, as by CancelRun."""
 
 class BusyPolicy(_BusyPolicy, metaclass=_BusyPolicyEnumTypeWrapper):
     """BusyPolicy says what happens with a message to a conversation that has an unfinished run."""
@@ -42,11 +42,11 @@ class BusyPolicy(_BusyPolicy, metaclass=_BusyPolicyEnumTypeWrapper):
 BUSY_POLICY_UNSPECIFIED: BusyPolicy.ValueType  # 0
 """QUEUE."""
 BUSY_POLICY_QUEUE: BusyPolicy.ValueType  # 1
-"""It waits its turn, in order of arrival."""
+"""It waits its turn, in order of arrival: one run of a conversation is worked on at a time."""
 BUSY_POLICY_REFUSE: BusyPolicy.ValueType  # 2
 """It is refused: FAILED_PRECONDITION CONVERSATION_BUSY."""
 BUSY_POLICY_INTERRUPT: BusyPolicy.ValueType  # 3
-"""The unfinished runs are cancelled, then it runs."""
+"""It is accepted, then the unfinished runs before it are cancelled, as by CancelRun."""
 Global___BusyPolicy: _TypeAlias = BusyPolicy  # noqa: Y015
 
 @_typing.final

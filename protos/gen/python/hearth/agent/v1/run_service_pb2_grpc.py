@@ -98,6 +98,7 @@ class RunServiceServicer:
 
     def StartRun(self, request, context):
         """StartRun accepts a message for an agent. Once it answers OK the run will end, whatever dies.
+        A conversation with 100 unfinished runs takes no more: RESOURCE_EXHAUSTED RATE_LIMITED, with RetryInfo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

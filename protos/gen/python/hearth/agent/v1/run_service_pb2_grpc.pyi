@@ -34,7 +34,9 @@ class RunServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RunServiceAsyncStub: ...
     StartRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.StartRunRequest, _run_service_pb2.StartRunResponse]
-    """StartRun accepts a message for an agent. Once it answers OK the run will end, whatever dies."""
+    """StartRun accepts a message for an agent. Once it answers OK the run will end, whatever dies.
+    A conversation with 100 unfinished runs takes no more: RESOURCE_EXHAUSTED RATE_LIMITED, with RetryInfo.
+    """
     SendMessage: _grpc.UnaryStreamMultiCallable[_run_service_pb2.SendMessageRequest, _run_service_pb2.SendMessageResponse]
     """SendMessage is StartRun and WatchRun in one call. Closing the stream does not cancel the run."""
     WatchRun: _grpc.UnaryStreamMultiCallable[_run_service_pb2.WatchRunRequest, _run_service_pb2.WatchRunResponse]
@@ -62,7 +64,9 @@ class RunServiceAsyncStub(RunServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.StartRunRequest, _run_service_pb2.StartRunResponse]  # type: ignore[assignment]
-    """StartRun accepts a message for an agent. Once it answers OK the run will end, whatever dies."""
+    """StartRun accepts a message for an agent. Once it answers OK the run will end, whatever dies.
+    A conversation with 100 unfinished runs takes no more: RESOURCE_EXHAUSTED RATE_LIMITED, with RetryInfo.
+    """
     SendMessage: _aio.UnaryStreamMultiCallable[_run_service_pb2.SendMessageRequest, _run_service_pb2.SendMessageResponse]  # type: ignore[assignment]
     """SendMessage is StartRun and WatchRun in one call. Closing the stream does not cancel the run."""
     WatchRun: _aio.UnaryStreamMultiCallable[_run_service_pb2.WatchRunRequest, _run_service_pb2.WatchRunResponse]  # type: ignore[assignment]
@@ -93,7 +97,9 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.StartRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.StartRunResponse, _abc.Awaitable[_run_service_pb2.StartRunResponse]]:
-        """StartRun accepts a message for an agent. Once it answers OK the run will end, whatever dies."""
+        """StartRun accepts a message for an agent. Once it answers OK the run will end, whatever dies.
+        A conversation with 100 unfinished runs takes no more: RESOURCE_EXHAUSTED RATE_LIMITED, with RetryInfo.
+        """
 
     @_abc_1.abstractmethod
     def SendMessage(
