@@ -11,7 +11,8 @@ import msgspec
 
 from agent_svc.adapters.models import failures
 from agent_svc.adapters.models.openai_decoder import ChatDecoder
-from agent_svc.adapters.models.openai_wire import ModelList, encode_request
+from agent_svc.adapters.models.openai_request import Dialect, encode_request
+from agent_svc.adapters.models.openai_wire import ModelList
 from agent_svc.adapters.models.streaming import stream_answer
 from agent_svc.adapters.models.transport import Answer, Limits, Transport
 from agent_svc.domain.model import ModelCapabilities, ModelEvent, ModelRejected, ModelRequest
@@ -19,9 +20,21 @@ from agent_svc.domain.model import ModelCapabilities, ModelEvent, ModelRejected,
 OPENAI_URL = "https://api.openai.com/v1"
 _OFFICIAL_HOST = "api.openai.com"
 # Fields without which a request still means nearly the same: left out for a model that does not know them.
-_OPTIONAL_FIELDS = ("stream_options", "temperature", "reasoning_effort", "max_tokens", "max_completion_tokens")
+_OPTIONAL_FIELDS = (
+    "stream_options",
+    "temperature",
+    "reasoning_effort",
+    "max_tokens",
+    "max_completion_tokens",
+    "response_format",
+    "reasoning_content",
+    "reasoning_details",
+    "extra_content",
+)
 _UNKNOWN_FIELD = re.compile(
-    r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|extra|not permitted|not allowed", re.I
+    r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|\bextra (?:inputs?|fields?|keys?)|not permitted|not allowed"
+    r"|unavailable",
+    re.I,
 )
 _MAX_REMEMBERED = 256
 
@@ -78,17 +91,23 @@ class OpenAIChatProvider:
         """See ModelProvider.stream."""
 
         def decoder(answer: Answer) -> ChatDecoder:
-            return ChatDecoder(self._transport.server, request.model, answer.content_type)
+            return ChatDecoder(self._transport.server, request.model, answer.content_type, self._transport.origin)
 
         return stream_answer(self._transport, lambda: self._open(request), decoder)
 
     async def _open(self, request: ModelRequest) -> Answer:
         """Send the request; where the server refuses an optional field, again without it, and so from then on."""
         while True:
-            left_out = self._left_out.get(request.model, frozenset())
-            with_tools = self._capabilities.supports_tools
-            body = encode_request(request, with_tools=with_tools, limit_field=self._limit_field, left_out=left_out)
+            left_out = self._left_out.get(request.model, frozenset[str]())
+            dialect = Dialect(
+                with_tools=self._capabilities.supports_tools,
+                with_images=self._capabilities.images is not False,
+                limit_field=self._limit_field,
+                left_out=left_out,
+                origin=self._transport.origin,
+            )
             try:
+                body = encode_request(request, dialect)
                 return await self._transport.post("/chat/completions", body, request.model)
             except ModelRejected as error:
                 refused = _refused_field(error)

@@ -7,6 +7,7 @@ import contextlib
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -38,12 +39,16 @@ class Limits:
 
 
 class Transport:
-    """One model server. `server` is how messages call it, e.g. "The model server at http://127.0.0.1:8000/v1"."""
+    """One model server. `server` is how messages call it, e.g. "The model server at http://127.0.0.1:8000/v1".
+
+    `origin` is its host and port.
+    """
 
     def __init__(self, server: str, base_url: str, headers: Mapping[str, str], limits: Limits) -> None:
         self.server = server
         self.limits = limits
         self._base_url = base_url.rstrip("/")
+        self.origin = urlsplit(base_url).netloc.rpartition("@")[2]
         # What a provider says of a request may quote the key that came with it.
         self._secrets = [value.removeprefix("Bearer ").encode() for value in headers.values() if len(value) >= 16]
         self._headers = {
@@ -110,13 +115,15 @@ class Transport:
 
     async def wait_for_retry(self, attempt: int, error: ModelError) -> bool:
         """After the failed `attempt` (from 1): wait and return True, or return False when another is not worth it."""
-        if not error.retryable or isinstance(error, ModelTimeout) or attempt >= self.limits.attempts:
+        attempts = min(2, self.limits.attempts) if isinstance(error, ModelTimeout) else self.limits.attempts
+        if not error.retryable or attempt >= attempts or self._closed:
             return False
         asked: float | None = getattr(error, "retry_after_s", None)
         if asked is not None and asked > self.limits.max_retry_wait_s:
             return False
-        backoff = self.limits.backoff_s * 2 ** (attempt - 1) * _JITTER.uniform(0.75, 1.25)
-        await asyncio.sleep(max(backoff, asked or 0.0))
+        backoff = self.limits.backoff_s * 2 ** (attempt - 1) * _JITTER.uniform(0.5, 1.5)
+        # Not everyone who was told the same second shall come back in it.
+        await asyncio.sleep(max(backoff, (asked or 0.0) + backoff / 4 if asked else 0.0))
         return True
 
     def silent_for(self, seconds: float) -> ModelTimeout:
