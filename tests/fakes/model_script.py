@@ -58,12 +58,14 @@ class Script(msgspec.Struct, forbid_unknown_fields=True):
     """Answers for the requests that contain `match`: the steps one after the other, then (with `repeat`) the last one for ever.
 
     `scope` says where the marker must be: in any of the user's messages, in the last of them, or in any message of any role.
+    With `model`, only requests for that model count.
     """
 
     match: str
     steps: list[Step]
     scope: Scope = "user"
     repeat: bool = False
+    model: str = ""
     played: int = 0
 
 
@@ -130,6 +132,8 @@ class Book:
             texts = {"user": users, "last_user": [last], "any": [text_of(message) for message in messages]}[
                 script.scope
             ]
+            if script.model and script.model != seen.body.get("model"):
+                continue
             if not any(script.match in text for text in texts):
                 continue
             if script.played < len(script.steps) or (script.repeat and script.steps):

@@ -62,9 +62,9 @@ class FakeModelServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    def script(self, match: str, *steps: Step, repeat: bool = False) -> None:
-        """Play `steps` for requests whose user messages contain `match`."""
-        self.book.scripts.append(Script(match, list(steps), repeat=repeat))
+    def script(self, match: str, *steps: Step, repeat: bool = False, model: str = "") -> None:
+        """Play `steps` for requests whose user messages contain `match`, of one model if that is named."""
+        self.book.scripts.append(Script(match, list(steps), repeat=repeat, model=model))
 
     async def until(self, condition: Callable[[Book], bool], timeout_s: float = 5.0) -> None:
         """Wait for a condition on the book; raises TimeoutError."""

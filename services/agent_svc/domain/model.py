@@ -185,6 +185,15 @@ class ModelCapabilities:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelPrice:
+    """What a provider lists, US dollars per million tokens, without discounts and tiers."""
+
+    input: float
+    output: float
+    cached_input: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelDescription:
     """One row of the model list. `unusable_reason` is empty when the model is usable, else a sentence for a person."""
 
@@ -192,6 +201,7 @@ class ModelDescription:
     capabilities: ModelCapabilities
     is_default: bool = False
     unusable_reason: str = ""
+    price: ModelPrice | None = None
 
     @property
     def usable(self) -> bool:
@@ -296,6 +306,13 @@ class NoSuchModel(ModelRejected):
 
 
 class ModelNotUsable(ModelError):
-    """No such model, or its provider is not configured; the message says what to set."""
+    """No such model, or its provider is not configured; the message says what to set.
+
+    `named_well`: only the configuration is missing, so that an agent may name the model before it is there.
+    """
 
     elsewhere = True
+
+    def __init__(self, message: str, *, named_well: bool = False) -> None:
+        super().__init__(message)
+        self.named_well = named_well

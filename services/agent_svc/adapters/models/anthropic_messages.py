@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -12,6 +12,7 @@ from agent_svc.adapters.models import failures
 from agent_svc.adapters.models.anthropic_decoder import MessagesDecoder
 from agent_svc.adapters.models.anthropic_request import Dialect, answer_tool, encode_request
 from agent_svc.adapters.models.anthropic_wire import ModelList
+from agent_svc.adapters.models.known_models import Known, capabilities_of
 from agent_svc.adapters.models.streaming import stream_answer
 from agent_svc.adapters.models.transport import Answer, Limits, Transport
 from agent_svc.domain.model import ModelCapabilities, ModelEvent, ModelRejected, ModelRequest
@@ -36,21 +37,19 @@ class AnthropicProvider:
         *,
         server: str = "Anthropic",
         capabilities: ModelCapabilities | None = None,
-        windows: Mapping[str, int] | None = None,
+        known: Known | None = None,
         limits: Limits | None = None,
     ) -> None:
         headers = {"x-api-key": api_key, "anthropic-version": _VERSION}
         self._transport = Transport(server, base_url, headers, limits or Limits())
         self._capabilities = capabilities or ModelCapabilities()
-        self._windows = dict(windows or {})
+        self._known = known or {}
         self._dialect = Dialect(origin=self._transport.origin)
         self._dialects: dict[str, Dialect] = {}
 
     def capabilities(self, model: str) -> ModelCapabilities:
         """What is known of the model from its name."""
-        known = [prefix for prefix in self._windows if model.startswith(prefix)]
-        window = self._windows[max(known, key=len)] if known else self._capabilities.context_window
-        return replace(self._capabilities, context_window=window)
+        return capabilities_of(model, self._known, self._capabilities)
 
     async def list_models(self) -> Sequence[str]:
         """The ids of `/models`. Raises ModelError."""

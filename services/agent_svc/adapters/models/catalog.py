@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit, urlunsplit
 
+from agent_svc.adapters.models import known_models
 from agent_svc.adapters.models.anthropic_messages import ANTHROPIC_URL, AnthropicProvider
 from agent_svc.adapters.models.openai_chat import OPENAI_URL, OpenAIChatProvider
 from agent_svc.adapters.models.transport import Limits
@@ -15,21 +16,11 @@ from agent_svc.domain.model import ModelCapabilities, ModelDescription, ModelErr
 from agent_svc.interfaces.model_provider import ChosenModel, ModelCatalog, ModelProvider
 
 LOCAL_MODEL = "smollm2-135m"
-_LOCAL_CAPABILITIES = ModelCapabilities(supports_tools=False, context_window=2048)
+_LOCAL_CAPABILITIES = ModelCapabilities(
+    supports_tools=False, context_window=2048, images=False, reasoning=False, structured_output=True
+)
 _DEFAULT_OPENAI_MODEL = "gpt-4.1-mini"
 _DEFAULT_ANTHROPIC_MODEL = "claude-sonnet-4-5"
-_OPENAI_WINDOWS = {
-    "gpt-3.5": 16_385,
-    "gpt-4": 8_192,
-    "gpt-4-turbo": 128_000,
-    "gpt-4o": 128_000,
-    "gpt-4.1": 1_047_576,
-    "gpt-5": 400_000,
-    "o1": 200_000,
-    "o3": 200_000,
-    "o4": 200_000,
-}
-_ANTHROPIC_WINDOWS = {"claude-": 200_000}
 # Names of models that do not chat: never the default, and not listed.
 _NO_CHAT = (
     "embed",
@@ -115,7 +106,7 @@ class _Catalog:
             where = "" if name else " (set as HEARTH_DEFAULT_MODEL)"
             raise ModelNotUsable(f"There is no model “{full[:100]}”{where}. Model names look like {known}.")
         if source.provider is None:
-            raise ModelNotUsable(f"The model {full[:100]} cannot be used: {source.unusable}")
+            raise ModelNotUsable(f"The model {full[:100]} cannot be used: {source.unusable}", named_well=True)
         if source.fixed and model not in source.fixed:
             names = ", ".join(f"{prefix}/{known}" for known in source.fixed)
             raise ModelNotUsable(f"There is no model “{full[:100]}”; there is {names}.")
@@ -209,10 +200,12 @@ def _openai(settings: ModelSettings) -> _Source:
     if problem := _problem("OPENAI_API_KEY", key, "HEARTH_OPENAI_BASE_URL", url):
         return _Source(None, problem)
     if not url:
-        provider = OpenAIChatProvider(OPENAI_URL, key, server="OpenAI", windows=_OPENAI_WINDOWS, limits=settings.limits)
+        provider = OpenAIChatProvider(
+            OPENAI_URL, key, server="OpenAI", known=known_models.OPENAI, limits=settings.limits
+        )
         return _Source(provider, default=_DEFAULT_OPENAI_MODEL)
     server = f"The model server at {_shown(url)}"
-    return _Source(OpenAIChatProvider(url, key, server=server, windows=_OPENAI_WINDOWS, limits=settings.limits))
+    return _Source(OpenAIChatProvider(url, key, server=server, known=known_models.OPENAI, limits=settings.limits))
 
 
 def _anthropic(settings: ModelSettings) -> _Source:
@@ -223,7 +216,7 @@ def _anthropic(settings: ModelSettings) -> _Source:
         return _Source(None, problem)
     server = f"The model server at {_shown(url)}" if url else "Anthropic"
     provider = AnthropicProvider(
-        key, url or ANTHROPIC_URL, server=server, windows=_ANTHROPIC_WINDOWS, limits=settings.limits
+        key, url or ANTHROPIC_URL, server=server, known=known_models.ANTHROPIC, limits=settings.limits
     )
     return _Source(provider, default=_DEFAULT_ANTHROPIC_MODEL)
 

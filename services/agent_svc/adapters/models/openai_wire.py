@@ -6,11 +6,12 @@ Protocol: https://platform.openai.com/docs/api-reference/chat. Fields that Heart
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from agent_svc.domain.model import StopReason, Usage
+from agent_svc.domain.model import ModelCapabilities, StopReason, Usage
 
 JsonObject = dict[str, Any]
 
@@ -101,17 +102,46 @@ class Chunk(msgspec.Struct, gc=False):
     message: str | None = None
 
 
+class Architecture(msgspec.Struct, gc=False):
+    """What a model takes, as OpenRouter lists it."""
+
+    input_modalities: list[str] | None = None
+
+
 class ListedModel(msgspec.Struct, gc=False):
-    """One entry of `/models`; the context window, where named at all, is `max_model_len` (vLLM) or `context_length` (OpenRouter)."""
+    """One entry of `/models`; what servers say beside the name differs.
+
+    The window is `max_model_len` (vLLM), `context_length` (OpenRouter), `context_window` (Groq), or `max_context_length`
+    (LM Studio, Mistral).
+    """
 
     id: str
     max_model_len: int | None = None
     context_length: int | None = None
+    context_window: int | None = None
+    max_context_length: int | None = None
+    architecture: Architecture | None = None
+    supported_parameters: list[str] | None = None
 
     @property
     def window(self) -> int | None:
         """The context window in tokens."""
-        return self.max_model_len or self.context_length
+        return self.max_model_len or self.context_length or self.context_window or self.max_context_length
+
+    def improve(self, known: ModelCapabilities) -> ModelCapabilities:
+        """What is known otherwise, bettered by the server's own word."""
+        if self.window:
+            known = replace(known, context_window=self.window)
+        if self.architecture is not None and self.architecture.input_modalities is not None:
+            known = replace(known, images="image" in self.architecture.input_modalities)
+        if self.supported_parameters is not None:
+            known = replace(
+                known,
+                supports_tools=known.supports_tools and "tools" in self.supported_parameters,
+                reasoning="reasoning" in self.supported_parameters,
+                structured_output="structured_outputs" in self.supported_parameters,
+            )
+        return known
 
 
 class ModelList(msgspec.Struct, gc=False):
