@@ -125,7 +125,7 @@ class Book:
 
     def next_step(self, seen: SeenRequest) -> Step:
         """The step to play for this request: of the newest script that matches and has one left, else the default."""
-        messages: list[dict[str, Any]] = seen.body.get("messages") or []
+        messages = messages_of(seen.body)
         users = [text_of(message) for message in messages if message.get("role") == "user"]
         last = next((text for text in reversed(users) if text), "")
         for script in reversed(self.scripts):
@@ -144,6 +144,14 @@ class Book:
         if self.default.mode == "instant":
             return Step(text="word " * self.default.tokens, token_delay_ms=self.default.token_delay_ms)
         return Step(text=f"You said: {last}", token_delay_ms=self.default.token_delay_ms)
+
+
+def messages_of(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The messages of a request in any of the protocols, with their content under `content`."""
+    if "contents" in body:
+        return [{"role": one.get("role"), "content": one.get("parts")} for one in body["contents"]]
+    told: list[dict[str, Any]] = body.get("messages") or body.get("input") or []
+    return [message for message in told if "role" in message]
 
 
 def text_of(message: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ import referencing
 import referencing.exceptions
 from jsonschema import Draft202012Validator
 
-_MAX_STEPS = 50_000
+_MAX_STEPS = 10_000
 _MAX_MESSAGE = 300
 # Shown to the model, not checked here: such an expression can take for ever, and comparing all items costs their square.
 _NOT_CHECKED = {"pattern", "patternProperties", "$dynamicRef", "uniqueItems"}

@@ -58,7 +58,7 @@ class Answers:
                 if not await self._choice.go_on(progress, error):
                     raise
             else:
-                draft.problem = _problem(progress, draft)
+                draft.problem = await _problem(progress, draft)
                 if not draft.problem or progress.correction is not None:
                     return draft
                 progress.correction = Correction(draft.message.text, draft.problem, draft.step.usage)
@@ -75,12 +75,15 @@ class Answers:
         await self._writer.write(progress.turn, progress.history, [event], attempt=progress.attempt)
 
 
-def _problem(progress: Progress, draft: Draft) -> str:
-    """How the final answer breaks the run's schema; empty if it does not, or is not the final answer."""
+async def _problem(progress: Progress, draft: Draft) -> str:
+    """How the final answer breaks the run's schema; empty if it does not, or is not the final answer.
+
+    Checked beside the event loop: a tenant's schema may take its time.
+    """
     schema = progress.output_schema
     if schema is None or draft.message.tool_calls or draft.finished.stop_reason is StopReason.CONTENT_FILTER:
         return ""
-    return mismatch(schema, draft.message.text)
+    return await asyncio.to_thread(mismatch, schema, draft.message.text)
 
 
 def _pause_s(restarts: int, cause: ModelError) -> float:

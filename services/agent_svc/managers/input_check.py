@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -31,7 +32,7 @@ class InputCheck:
             return NO_EXTRAS
         if schema:
             try:
-                output_schema.check(schema)
+                await asyncio.to_thread(output_schema.check, schema)
             except BadSchema as bad:
                 raise invalid_field("output_schema", str(bad)) from None
         accepted = tuple(_image(number, draft) for number, draft in enumerate(images))

@@ -79,12 +79,10 @@ def message_core(message: Message) -> conversation_pb2.Message:
 
 def _image(image: Image) -> conversation_pb2.Image:
     """Without its bytes: an event must fit one message of the bus."""
-    return conversation_pb2.Image(
-        media_type=image.media_type,
-        url=image.url or None,
-        size_bytes=len(image.data),
-        sha256=image.sha256,
-    )
+    made = conversation_pb2.Image(media_type=image.media_type, size_bytes=len(image.data), sha256=image.sha256)
+    if image.url:
+        made.url = image.url
+    return made
 
 
 def tool_call(call: ToolCall) -> conversation_pb2.ToolCall:

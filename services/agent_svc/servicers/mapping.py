@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from agent_svc.domain.agent import Agent, AgentDraft, AgentSettings, BlockDraft
@@ -92,8 +93,9 @@ def _settings_to_proto(settings: AgentSettings) -> agent_pb2.AgentSettings:
 
 
 def _settings_from_proto(settings: agent_pb2.AgentSettings) -> AgentSettings:
-    given = {descriptor.name: value for descriptor, value in settings.ListFields()}
-    return AgentSettings(**{**given, "fallback_models": tuple(settings.fallback_models)})
+    given: dict[str, Any] = {descriptor.name: value for descriptor, value in settings.ListFields()}
+    given["fallback_models"] = tuple(settings.fallback_models)
+    return AgentSettings(**given)
 
 
 def conversation_to_proto(conversation: Conversation) -> conversation_pb2.Conversation:

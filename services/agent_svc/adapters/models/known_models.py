@@ -37,6 +37,13 @@ ANTHROPIC: Known = {
     "claude-3-7": _model(200_000, reasoning=True),
     "claude-2": _model(200_000, images=False, structured=False),
 }
+# https://ai.google.dev/gemini-api/docs/models
+GOOGLE: Known = {
+    "gemini-": _model(1_048_576, reasoning=True),
+    "gemini-1.5": _model(1_048_576),
+    "gemini-2.0": _model(1_048_576),
+    "gemma-": _model(131_072, images=False, structured=False),
+}
 
 
 def capabilities_of(model: str, known: Known, otherwise: ModelCapabilities) -> ModelCapabilities:

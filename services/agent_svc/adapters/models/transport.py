@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -12,12 +11,12 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from agent_svc.adapters.models import failures
+from agent_svc.adapters.models.retrying import wait_for_retry
 from agent_svc.domain.model import ModelError, ModelTimeout, ModelUnavailable
 
 _MAX_ERROR_BODY = 64 * 1024
 _MAX_BODY = 64 * 1024 * 1024
 _DRAIN_S = 0.1
-_JITTER = random.SystemRandom()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +114,7 @@ class Transport:
 
     async def wait_for_retry(self, attempt: int, error: ModelError) -> bool:
         """After the failed `attempt` (from 1): wait and return True, or return False when another is not worth it."""
-        attempts = min(2, self.limits.attempts) if isinstance(error, ModelTimeout) else self.limits.attempts
-        if not error.retryable or attempt >= attempts or self._closed:
-            return False
-        asked: float | None = getattr(error, "retry_after_s", None)
-        if asked is not None and asked > self.limits.max_retry_wait_s:
-            return False
-        backoff = self.limits.backoff_s * 2 ** (attempt - 1) * _JITTER.uniform(0.5, 1.5)
-        # Not everyone who was told the same second shall come back in it.
-        await asyncio.sleep(max(backoff, (asked or 0.0) + backoff / 4 if asked else 0.0))
-        return True
+        return not self._closed and await wait_for_retry(self.limits, attempt, error)
 
     def silent_for(self, seconds: float) -> ModelTimeout:
         """The error of a server that has sent nothing for so long."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from agent_svc.adapters.models import ModelSettings, catalog_from_settings
-from agent_svc.domain.model import ModelNotUsable
+from agent_svc.adapters.models.openai_wire import ListedModel
+from agent_svc.adapters.models.prices import priced
+from agent_svc.domain.model import ModelCapabilities, ModelDescription, ModelNotUsable, ModelPrice
 
 LOCAL = "http://127.0.0.1:9/v1"
 
@@ -67,7 +70,14 @@ async def test_what_is_known_of_models() -> None:
 
 async def test_the_list_without_anything_configured_says_what_to_set() -> None:
     models = await catalog_from_settings(ModelSettings()).list_models()
-    assert [model.name for model in models] == ["openai/*", "anthropic/*", "local/smollm2-135m"]
+    assert [model.name for model in models] == [
+        "openai/*",
+        "anthropic/*",
+        "local/smollm2-135m",
+        "openai-responses/*",
+        "google/*",
+        "bedrock/*",
+    ]
     assert not any(model.usable or model.is_default for model in models)
     assert all("Set" in model.unusable_reason or "is not set" in model.unusable_reason for model in models)
 
@@ -76,3 +86,36 @@ def test_keys_do_not_show() -> None:
     settings = ModelSettings.from_environment({"OPENAI_API_KEY": " sk-secret\n", "ANTHROPIC_API_KEY": "sk-ant-secret"})
     assert settings.openai_api_key == "sk-secret"
     assert "secret" not in repr(settings)
+
+
+async def test_what_models_can_do_and_cost() -> None:
+    catalog = catalog_from_settings(ModelSettings(openai_api_key="k", anthropic_api_key="a", google_api_key="g"))
+    wanted = {
+        "openai/gpt-4.1-mini": (True, False, True),
+        "openai/gpt-3.5-turbo": (False, False, False),
+        "openai/o3-mini": (False, True, True),
+        "openai/unheard-of": (None, None, None),
+        "anthropic/claude-sonnet-4-5": (True, True, True),
+        "google/gemini-2.5-flash": (True, True, True),
+    }
+    for name, abilities in wanted.items():
+        known = (await catalog.resolve(name)).capabilities
+        assert (known.images, known.reasoning, known.structured_output) == abilities, name
+    names = ["openai/gpt-4.1-mini", "anthropic/claude-sonnet-4-5", "openai/unheard-of", "openai/*", "local/x"]
+    models = await priced(
+        [ModelDescription(name, ModelCapabilities()) for name in names],
+        {"openai": "openai", "anthropic": "anthropic", "local": ""},
+    )
+    assert models[0].price == ModelPrice(0.4, 1.6, 0.1)
+    assert models[1].price == ModelPrice(3.0, 15.0, 0.3)
+    assert [model.price for model in models[2:]] == [None, None, None]
+
+
+def test_a_servers_own_list_is_believed() -> None:
+    listed = msgspec.json.decode(
+        b'{"id":"x/y","context_length":4096,"architecture":{"input_modalities":["text","image"]},'
+        b'"supported_parameters":["tools","reasoning"]}',
+        type=ListedModel,
+    )
+    assert listed.improve(ModelCapabilities()) == ModelCapabilities(True, 4096, True, True, False)
+    assert ListedModel("z", max_model_len=512).improve(ModelCapabilities(False)) == ModelCapabilities(False, 512)
