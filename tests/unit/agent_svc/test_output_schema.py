@@ -70,9 +70,12 @@ def test_hostile_schemas_end_quickly() -> None:
     endless = {"type": "object", "$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}
     check(json.dumps(endless))
     assert "too complex" in mismatch(endless, "{}")
-    bomb = {"type": "object", "anyOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}] * 90}}}
-    bomb["$defs"]["b"] = {"anyOf": [{"$ref": "#/$defs/c"}] * 90}
-    bomb["$defs"]["c"] = {"anyOf": [{"type": "string"}] * 90}
+    places = {
+        "a": {"anyOf": [{"$ref": "#/$defs/b"}] * 90},
+        "b": {"anyOf": [{"$ref": "#/$defs/c"}] * 90},
+        "c": {"anyOf": [{"type": "string"}] * 90},
+    }
+    bomb = {"type": "object", "anyOf": [{"$ref": "#/$defs/a"}], "$defs": places}
     assert "too complex" in mismatch(bomb, "{}")
     missing = {"type": "object", "$ref": "#/$defs/nowhere"}
     assert "does not hold" in mismatch(missing, "{}")

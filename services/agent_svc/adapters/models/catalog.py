@@ -130,7 +130,7 @@ class _Catalog:
         now = time.monotonic()
         if not self._default or now >= self._default_until:
             try:
-                names = [name for name in await provider.list_models() if _chats(name)]
+                names = [name for name in await provider.list_models() if _chats(name) and name != "*"]
             except ModelError:
                 if not self._default:
                     raise

@@ -20,6 +20,7 @@ _LOCAL_CAPABILITIES = ModelCapabilities(
 )
 _DEFAULT_OPENAI_MODEL = "gpt-4.1-mini"
 _DEFAULT_ANTHROPIC_MODEL = "claude-sonnet-4-5"
+_DEFAULT_GOOGLE_MODEL = "gemini-2.5-flash"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,8 @@ def _responses(settings: ModelSettings) -> Source:
         return Source(None, problem)
     server = f"The model server at {_shown(url)}" if url else "OpenAI"
     source = LibrarySource("openai-responses", server, "openai", "openai", key, url, shows_urls=True)
-    return Source(LibraryProvider(source, known=known_models.OPENAI, limits=settings.limits))
+    provider = LibraryProvider(source, known=known_models.OPENAI, limits=settings.limits)
+    return Source(provider, priced_as="" if url else "openai")
 
 
 def _google(settings: ModelSettings) -> Source:
@@ -146,7 +148,8 @@ def _google(settings: ModelSettings) -> Source:
         return Source(None, problem)
     server = f"The model server at {_shown(url)}" if url else "Google"
     source = LibrarySource("google", server, "google", "google.genai", key, url)
-    return Source(LibraryProvider(source, known=known_models.GOOGLE, limits=settings.limits))
+    provider = LibraryProvider(source, known=known_models.GOOGLE, limits=settings.limits)
+    return Source(provider, default=_DEFAULT_GOOGLE_MODEL, priced_as="" if url else "google")
 
 
 def _bedrock(settings: ModelSettings) -> Source:
@@ -154,7 +157,7 @@ def _bedrock(settings: ModelSettings) -> Source:
     if not settings.aws_region:
         return Source(None, "Set AWS_REGION, and credentials as AWS's own tools read them.")
     source = LibrarySource("bedrock", "Bedrock", "bedrock", "boto3")
-    return Source(LibraryProvider(source, limits=settings.limits))
+    return Source(LibraryProvider(source, limits=settings.limits), priced_as="aws")
 
 
 def _problem(key_name: str, key: str, url_name: str, url: str) -> str:
