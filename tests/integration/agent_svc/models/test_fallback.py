@@ -93,8 +93,8 @@ async def test_the_next_run_does_not_try_the_broken_one_first(here: Replica, mod
 
 
 async def test_a_model_without_its_key_is_passed_over(here: Replica, model: FakeModelServer) -> None:
-    settings = AgentSettings(fallback_models=("anthropic/claude", "openai/second"))
-    agent = await agent_with(here, "anthropic/claude-sonnet-4-5", settings)
+    settings = AgentSettings(fallback_models=("bedrock/claude", "openai/second"))
+    agent = await agent_with(here, "google/gemini-2.5-flash", settings)
     assert (await here.finished(await here.start(agent, "hello"))).state is RunState.SUCCEEDED
     assert asked(model) == ["second"]
 
