@@ -56,11 +56,11 @@ def test_programs_get_everything(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_images_and_schema_go_into_the_request() -> None:
-    request = runs._start("hi", "agent_1", "", None, "")  # pyright: ignore[reportPrivateUsage]
-    runs._add(request, [Image(data=b"x")], {"type": "object"})  # pyright: ignore[reportPrivateUsage]
+    request = runs._start("hi", "agent_1", "", None, "")
+    runs._add(request, [Image(data=b"x")], {"type": "object"})
     assert request.images[0].data == b"x"
     assert json.loads(request.output_schema) == {"type": "object"}
-    plain = runs._start("hi", "agent_1", "", None, "")  # pyright: ignore[reportPrivateUsage]
-    runs._add(plain, (), None)  # pyright: ignore[reportPrivateUsage]
+    plain = runs._start("hi", "agent_1", "", None, "")
+    runs._add(plain, (), None)
     assert not plain.images
     assert not plain.output_schema
