@@ -22,8 +22,8 @@ SERVICES = ("user_svc", "tool_svc", "memory_svc", "agent_svc")
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "PYTHONPATH")
 # Only agent_svc speaks to model providers.
 _AGENT_ONLY = (
-    *("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "HEARTH_DEFAULT_MODEL"),
-    *("HEARTH_OPENAI_BASE_URL", "HEARTH_ANTHROPIC_BASE_URL"),
+    *("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY", "HEARTH_DEFAULT_MODEL"),
+    *("HEARTH_OPENAI_BASE_URL", "HEARTH_ANTHROPIC_BASE_URL", "HEARTH_GOOGLE_BASE_URL"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
 )
 # Stopped from the highest down: first the door, then who calls, then who is called.

@@ -10,7 +10,7 @@ from deploy.local.component import Component, http_ok
 MODEL = "smollm2-135m"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 # With any of these a real provider answers, and the small model would only cost memory.
-_PROVIDERS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "HEARTH_OPENAI_BASE_URL")
+_PROVIDERS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY", "HEARTH_OPENAI_BASE_URL")
 
 
 def wanted(environment: Mapping[str, str]) -> bool:

@@ -20,14 +20,17 @@ from agent_svc.interfaces.run_log import EventLog, IndexLog, RunLog
 from agent_svc.interfaces.tools import ToolCatalog, ToolExecutor
 from agent_svc.interfaces.unit_of_work import UnitOfWork
 from agent_svc.managers.agent_manager import AgentManager
+from agent_svc.managers.answers import Answers
 from agent_svc.managers.caches import AgentCache, DefaultConversations, HistoryCache, ToolCache
 from agent_svc.managers.conversation_manager import ConversationManager
 from agent_svc.managers.hub import Hub
 from agent_svc.managers.indexer import Indexer
+from agent_svc.managers.input_check import InputCheck
 from agent_svc.managers.lease import LeaseKeeper
 from agent_svc.managers.live_runs import LiveRuns
 from agent_svc.managers.loop import RunLoop
 from agent_svc.managers.memory_tools import MemoryToolRunner
+from agent_svc.managers.model_choice import ModelChoice
 from agent_svc.managers.model_step import ModelStep
 from agent_svc.managers.patience import Patience
 from agent_svc.managers.run_manager import RunManager
@@ -110,6 +113,7 @@ class Core:
     hub: Hub
     runs: RunManager
     watching: WatchManager
+    inputs: InputCheck
     agents: AgentManager
     conversations: ConversationManager
     leases: LeaseKeeper
@@ -127,11 +131,12 @@ def wire(outside: Outside, settings: AgentSettings, worker_id: str) -> Core:
     tool_runner = ToolRunner(
         writer, outside.tool_executor, MemoryToolRunner(outside.memory.agent_memory, patience), patience
     )
+    choice = ModelChoice(outside.models)
     loop = RunLoop(
         writer,
-        ModelStep(outside.memory.compiler, hub, live, patience),
+        Answers(writer, ModelStep(outside.memory.compiler, hub, live, patience), choice),
         tool_runner,
-        outside.models,
+        choice,
         AgentCache(outside.work),
         ToolCache(outside.tool_catalog),
         outside.identities,
@@ -162,6 +167,7 @@ def wire(outside: Outside, settings: AgentSettings, worker_id: str) -> Core:
             worker_id, outside.log, outside.work, conversations, outside.bus, hub, live, outside.codec, outside.limits
         ),
         watching=WatchManager(outside.event_log, hub, outside.work),
+        inputs=InputCheck(outside.work, outside.models),
         agents=AgentManager(
             outside.work, outside.models, outside.tool_catalog, outside.memory.blocks, outside.identities
         ),
@@ -179,7 +185,7 @@ def services(
     """The gRPC face of the managers, as an Assembly takes it."""
     agents = AgentServicer(core.agents, pages)
     conversations = ConversationServicer(core.conversations, pages)
-    runs = RunServicer(core.runs, core.watching, check, revocations, pages)
+    runs = RunServicer(core.runs, core.watching, core.inputs, check, revocations, pages)
     return [
         (add_AgentServiceServicer_to_server, agents, "hearth.agent.v1.AgentService"),
         (add_ConversationServiceServicer_to_server, conversations, "hearth.agent.v1.ConversationService"),

@@ -58,12 +58,14 @@ class Script(msgspec.Struct, forbid_unknown_fields=True):
     """Answers for the requests that contain `match`: the steps one after the other, then (with `repeat`) the last one for ever.
 
     `scope` says where the marker must be: in any of the user's messages, in the last of them, or in any message of any role.
+    With `model`, only requests for that model count.
     """
 
     match: str
     steps: list[Step]
     scope: Scope = "user"
     repeat: bool = False
+    model: str = ""
     played: int = 0
 
 
@@ -123,13 +125,15 @@ class Book:
 
     def next_step(self, seen: SeenRequest) -> Step:
         """The step to play for this request: of the newest script that matches and has one left, else the default."""
-        messages: list[dict[str, Any]] = seen.body.get("messages") or []
+        messages = messages_of(seen.body)
         users = [text_of(message) for message in messages if message.get("role") == "user"]
         last = next((text for text in reversed(users) if text), "")
         for script in reversed(self.scripts):
             texts = {"user": users, "last_user": [last], "any": [text_of(message) for message in messages]}[
                 script.scope
             ]
+            if script.model and script.model != seen.body.get("model"):
+                continue
             if not any(script.match in text for text in texts):
                 continue
             if script.played < len(script.steps) or (script.repeat and script.steps):
@@ -140,6 +144,14 @@ class Book:
         if self.default.mode == "instant":
             return Step(text="word " * self.default.tokens, token_delay_ms=self.default.token_delay_ms)
         return Step(text=f"You said: {last}", token_delay_ms=self.default.token_delay_ms)
+
+
+def messages_of(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The messages of a request in any of the protocols, with their content under `content`."""
+    if "contents" in body:
+        return [{"role": one.get("role"), "content": one.get("parts")} for one in body["contents"]]
+    told: list[dict[str, Any]] = body.get("messages") or body.get("input") or []
+    return [message for message in told if "role" in message]
 
 
 def text_of(message: dict[str, Any]) -> str:

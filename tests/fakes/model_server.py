@@ -1,4 +1,5 @@
-"""A model server that plays scripts: real HTTP, OpenAI chat completions (`/v1`) and Anthropic messages, behind the ordinary provider code.
+"""A model server that plays scripts: real HTTP, OpenAI chat completions (`/v1`) and Anthropic messages, behind the ordinary provider code; OpenAI
+Responses and Google's protocol for what goes through the library.
 
 `async with FakeModelServer() as server` runs it in this event loop, `ThreadedModelServer` (model_control.py) in a thread, and
 `python -m tests.fakes.model_server --port 0 --port-file FILE` in a process of its own. Control over HTTP:
@@ -25,7 +26,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from tests.fakes import model_frames
+from tests.fakes import model_frames, model_library_frames
 from tests.fakes.model_frames import Frames
 from tests.fakes.model_script import Book, Default, Script, SeenRequest, Step
 
@@ -62,9 +63,9 @@ class FakeModelServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    def script(self, match: str, *steps: Step, repeat: bool = False) -> None:
-        """Play `steps` for requests whose user messages contain `match`."""
-        self.book.scripts.append(Script(match, list(steps), repeat=repeat))
+    def script(self, match: str, *steps: Step, repeat: bool = False, model: str = "") -> None:
+        """Play `steps` for requests whose user messages contain `match`, of one model if that is named."""
+        self.book.scripts.append(Script(match, list(steps), repeat=repeat, model=model))
 
     async def until(self, condition: Callable[[Book], bool], timeout_s: float = 5.0) -> None:
         """Wait for a condition on the book; raises TimeoutError."""
@@ -80,6 +81,8 @@ class FakeModelServer:
             [
                 web.post("/v1/chat/completions", self._chat),
                 web.post("/v1/messages", self._messages),
+                web.post("/v1/responses", self._responses),
+                web.post("/v1beta/models/{model}:streamGenerateContent", self._google),
                 web.get("/v1/models", self._models),
                 web.post("/control/scripts", self._add_scripts),
                 web.delete("/control/scripts", self._forget_scripts),
@@ -98,6 +101,12 @@ class FakeModelServer:
 
     async def _messages(self, request: web.Request) -> web.StreamResponse:
         return await self._answer(request, model_frames.anthropic)
+
+    async def _responses(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, model_library_frames.responses)
+
+    async def _google(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, model_library_frames.google)
 
     async def _answer(self, request: web.Request, build: Builder) -> web.StreamResponse:
         try:

@@ -26,6 +26,8 @@ class AgentSettings:
     passive_recall: bool | None = None
     passive_recall_tokens: int | None = None
     time_zone: str | None = None
+    fallback_models: tuple[str, ...] = ()
+    reasoning_effort: str | None = None
 
     @property
     def max_steps_or_default(self) -> int:

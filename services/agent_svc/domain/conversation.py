@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from agent_svc.domain.image import IMAGE_TOKENS, Image
 from agent_svc.domain.model import ToolCall
 from agent_svc.domain.tokens import OVERHEAD_TOKENS, estimate_tokens
 
@@ -65,11 +66,16 @@ class Message:
     tool_call_id: str = ""
     tool_name: str = ""
     tool_outcome: ToolCallOutcome = ToolCallOutcome.NONE
+    images: tuple[Image, ...] = ()
+    # Of a user message: the JSON Schema that the run's answer must match; empty: free text.
+    output_schema: str = ""
     # Estimated tokens as sent, counted once: every later turn asks for them.
     tokens: int = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        tokens = OVERHEAD_TOKENS + estimate_tokens(self.text)
+        tokens = OVERHEAD_TOKENS + estimate_tokens(self.text) + IMAGE_TOKENS * len(self.images)
+        if self.reasoning_signature and self.tool_calls:
+            tokens += estimate_tokens(self.reasoning)  # Goes back to the provider in turns that call tools.
         for call in self.tool_calls:
             tokens += OVERHEAD_TOKENS + estimate_tokens(call.name) + estimate_tokens(call.arguments_json)
         object.__setattr__(self, "tokens", tokens)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from agent_svc.domain.image import Image
+
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
@@ -30,14 +32,18 @@ class SystemMessage:
 
 @dataclass(frozen=True, slots=True)
 class UserMessage:
-    """What a person (or another agent, or a schedule) said."""
+    """What a person (or another agent, or a schedule) said, and showed."""
 
     text: str
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class AssistantMessage:
-    """What the model answered earlier. `reasoning_signature` proves the reasoning to providers that ask for it back."""
+    """What the model answered earlier.
+
+    `reasoning_signature` is what its provider wants back with the message, opaque to all but the adapter that wrote it.
+    """
 
     text: str = ""
     reasoning: str = ""
@@ -80,6 +86,7 @@ class ModelRequest:
 
     `model` is the provider's own name for it (`ChosenModel.provider_model`), not the catalog's `openai/<name>`.
     `None` leaves the provider's default; `max_output_tokens` counts reasoning too where the provider counts it.
+    `output_schema` is a JSON Schema of type object: the answer's text is asked to be one JSON value that matches it.
     """
 
     model: str
@@ -90,6 +97,7 @@ class ModelRequest:
     max_output_tokens: int | None = None
     stop: Sequence[str] = ()
     reasoning_effort: str | None = None
+    output_schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +171,26 @@ ModelEvent = TextDelta | ReasoningDelta | ToolCallDelta | ModelFinished
 
 @dataclass(frozen=True, slots=True)
 class ModelCapabilities:
-    """What a model can do. `context_window` is in tokens, input and output together; None: not known."""
+    """What a model can do; None: not known, so it is asked for and the server's refusal is reported.
+
+    `context_window` is in tokens, input and output together. `structured_output`: whether the server itself holds answers
+    to a JSON Schema; without, the model is told in words.
+    """
 
     supports_tools: bool = True
     context_window: int | None = None
+    images: bool | None = None
+    reasoning: bool | None = None
+    structured_output: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPrice:
+    """What a provider lists, US dollars per million tokens, without discounts and tiers."""
+
+    input: float
+    output: float
+    cached_input: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +201,7 @@ class ModelDescription:
     capabilities: ModelCapabilities
     is_default: bool = False
     unusable_reason: str = ""
+    price: ModelPrice | None = None
 
     @property
     def usable(self) -> bool:
@@ -188,19 +213,24 @@ class ModelError(Exception):
     """A model call failed. `str(error)` is a sentence for a person: no key, no stack trace, no raw page of the provider.
 
     ModelError
-    ├── ModelUnavailable    not reachable, 5xx                              retryable
-    │   └── ModelTimeout    silent for too long                             retryable
-    ├── ModelRateLimited    429; `retry_after_s` when the provider named it retryable
-    ├── ModelProtocolError  garbage, or the stream broke off                retryable
-    ├── ModelRejected       the provider refused the request                not retryable
-    │   └── ContextOverflow the input does not fit the context window       not retryable as it is: compact first
-    └── ModelNotUsable      unknown model, or its provider is not configured
+    ├── ModelUnavailable     not reachable, 5xx                              retryable, elsewhere
+    │   └── ModelTimeout     silent for too long                             retryable, elsewhere
+    ├── ModelRateLimited     429; `retry_after_s` when the provider named it retryable, elsewhere
+    ├── ModelProtocolError   garbage, or the stream broke off                retryable, elsewhere
+    ├── ModelRejected        the provider refused the request
+    │   ├── ContextOverflow  the input does not fit the context window       compact first
+    │   ├── AnswerWithheld   the provider's content rules forbid it
+    │   ├── QuotaExhausted   no credit or quota is left                      elsewhere
+    │   ├── KeyRefused       the API key is wrong or may not do this         elsewhere
+    │   └── NoSuchModel      the server does not know the model              elsewhere
+    └── ModelNotUsable       unknown model, or its provider is not configured elsewhere
 
-    `retryable` says whether the same request may succeed later. Adapters have already retried what failed before the first
-    event, so a caller that sees a retryable error should give up soon or wait long.
+    `retryable` says whether the same request may succeed later, `elsewhere` whether it may with another model. Adapters have
+    already retried what failed before the first event, so a caller that sees a retryable error should give up soon or wait long.
     """
 
     retryable: bool = False
+    elsewhere: bool = False
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -211,6 +241,7 @@ class ModelUnavailable(ModelError):
     """The model server could not be reached or failed; `retry_after_s` (seconds) when it said when to come back."""
 
     retryable = True
+    elsewhere = True
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -218,13 +249,14 @@ class ModelUnavailable(ModelError):
 
 
 class ModelTimeout(ModelUnavailable):
-    """The model server was silent for too long. Adapters do not retry this one: the wait was long enough already."""
+    """The model server was silent for too long. Adapters retry this one once: the wait was long already."""
 
 
 class ModelRateLimited(ModelError):
     """The provider asks to slow down; `retry_after_s` (seconds) is None when it did not say for how long."""
 
     retryable = True
+    elsewhere = True
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -235,6 +267,7 @@ class ModelProtocolError(ModelError):
     """The answer was not what the protocol promises: garbage, or a stream that broke off in the middle."""
 
     retryable = True
+    elsewhere = True
 
 
 class ModelRejected(ModelError):
@@ -250,5 +283,36 @@ class ContextOverflow(ModelRejected):
     """The conversation does not fit the model's context window."""
 
 
+class AnswerWithheld(ModelRejected):
+    """The provider's content rules forbid the question or the answer."""
+
+
+class QuotaExhausted(ModelRejected):
+    """The account has no credit or quota left: waiting a little does not help."""
+
+    elsewhere = True
+
+
+class KeyRefused(ModelRejected):
+    """The API key is wrong, or may not use this model."""
+
+    elsewhere = True
+
+
+class NoSuchModel(ModelRejected):
+    """The server does not know the model."""
+
+    elsewhere = True
+
+
 class ModelNotUsable(ModelError):
-    """No such model, or its provider is not configured; the message says what to set."""
+    """No such model, or its provider is not configured; the message says what to set.
+
+    `named_well`: only the configuration is missing, so that an agent may name the model before it is there.
+    """
+
+    elsewhere = True
+
+    def __init__(self, message: str, *, named_well: bool = False) -> None:
+        super().__init__(message)
+        self.named_well = named_well

@@ -69,4 +69,4 @@ def _as_sent(message: Message, note: str) -> ChatMessage:
         return AssistantMessage(message.text, message.reasoning, message.tool_calls, message.reasoning_signature)
     if message.role is MessageRole.TOOL:
         return ToolMessage(message.tool_call_id, message.text, message.tool_outcome is not ToolCallOutcome.SUCCEEDED)
-    return UserMessage(note + message.text)
+    return UserMessage(note + message.text, message.images)

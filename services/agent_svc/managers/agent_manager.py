@@ -59,7 +59,7 @@ class AgentManager:
             instructions=draft.instructions or DEFAULT_INSTRUCTIONS,
             tool_ids=await self._tool_ids(draft.tools),
             tags=draft.tags,
-            settings=_checked(draft.settings),
+            settings=await self._checked(draft.settings),
             metadata=draft.metadata,
             default_conversation_id=ids.new(),
             create_time=(now := datetime.now(UTC)),
@@ -117,7 +117,7 @@ class AgentManager:
         if change.tool_ids:
             await self._tool_ids([ids.encode("tool", tool_id) for tool_id in change.tool_ids])
         if change.settings is not None:
-            _checked(change.settings)
+            await self._checked(change.settings)
         async with self._work.of(caller.organization_id) as transaction:
             found = await transaction.agents.get_for_update(agent_id)
             if found is None:
@@ -149,12 +149,21 @@ class AgentManager:
         try:
             return (await self._models.resolve(name)).name
         except ModelNotUsable as error:
-            known = {model.name for model in await self._models.list_models()}
-            if name in known:
+            if error.named_well:
                 return name
             raise InvalidArgument(error.message, reason="MODEL_UNKNOWN", metadata={"model": name}) from None
         except ModelError as error:
             raise FailedPrecondition(error.message, reason="MODEL_NOT_CONFIGURED") from None
+
+    async def _checked(self, settings: AgentSettings) -> AgentSettings:
+        for name in settings.fallback_models:
+            await self._model_name(name)
+        if settings.time_zone:
+            try:
+                ZoneInfo(settings.time_zone)
+            except (ZoneInfoNotFoundError, ValueError, OSError):
+                raise invalid_field("settings.time_zone", "is not the name of a time zone") from None
+        return settings
 
     async def _tool_ids(self, references: Sequence[str]) -> tuple[UUID, ...]:
         found: dict[UUID, None] = {}
@@ -163,15 +172,6 @@ class AgentManager:
             if tool.id is not None:
                 found[tool.id] = None
         return tuple(found)
-
-
-def _checked(settings: AgentSettings) -> AgentSettings:
-    if settings.time_zone:
-        try:
-            ZoneInfo(settings.time_zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise invalid_field("settings.time_zone", "is not the name of a time zone") from None
-    return settings
 
 
 def _default_conversation(agent: Agent) -> Conversation:

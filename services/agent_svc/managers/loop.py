@@ -9,19 +9,28 @@ from uuid import UUID
 
 from agent_svc.domain.conversation import Message
 from agent_svc.domain.decision import CallModel, ExecuteTools, Finish, decide
-from agent_svc.domain.event import EventPayload, MessageCompleted, RunFailed, RunSucceeded, StepRestarted
+from agent_svc.domain.event import EventPayload, MessageCompleted, RunFailed, RunSucceeded
 from agent_svc.domain.log import Committed, Ending, Fenced, Turn
 from agent_svc.domain.memory_tools import BUILT_IN_BY_NAME, BUILT_IN_TOOLS
-from agent_svc.domain.model import ContextOverflow, ModelError, StopReason
+from agent_svc.domain.model import StopReason
 from agent_svc.domain.run import RunError, RunState, RunStopReason
 from agent_svc.domain.tool import Tool
 from agent_svc.interfaces.identities import Identities
-from agent_svc.interfaces.model_provider import ModelCatalog
+from agent_svc.managers.answers import Answers
 from agent_svc.managers.caches import AgentCache, ToolCache
-from agent_svc.managers.model_step import BrokenOff, Draft, ModelStep
+from agent_svc.managers.model_choice import ModelChoice
+from agent_svc.managers.model_step import Draft
 from agent_svc.managers.patience import Patience
 from agent_svc.managers.progress import Progress
-from agent_svc.managers.run_errors import NOT_ACTIVE, STEP_LIMIT, TIME_LIMIT, WITHHELD, GivenUp, run_error
+from agent_svc.managers.run_errors import (
+    NOT_ACTIVE,
+    STEP_LIMIT,
+    TIME_LIMIT,
+    WITHHELD,
+    GivenUp,
+    does_not_match,
+    run_error,
+)
 from agent_svc.managers.run_writer import LogAway, RunWriter
 from agent_svc.managers.tool_runner import ToolRunner
 from chassis import ids
@@ -30,16 +39,12 @@ from chassis.revocations import Revocations
 
 _log = logging.getLogger(__name__)
 
-# A message that broke off after watchers saw some of it is begun again this often by one worker.
-MAX_RESTARTS = 2
 # A run that so many workers took without ending it probably kills them.
 MAX_CLAIMS = 10
 # Newest messages of a conversation that are looked at: what a long one costs per turn stays bounded.
 MAX_CONTEXT_MESSAGES = 300
 _IDENTITY_TIMEOUT_S = 5.0
 _TOOLS_TIMEOUT_S = 5.0
-# When the provider says that the context is too long, although the estimate said that it fits.
-_OVERFLOW_SHARES = (1.0, 0.6, 0.35)
 _STOPPED = {
     StopReason.MAX_TOKENS: RunStopReason.OUTPUT_LIMIT,
     StopReason.CONTENT_FILTER: RunStopReason.CONTENT_FILTER,
@@ -52,9 +57,9 @@ class RunLoop:
     def __init__(
         self,
         writer: RunWriter,
-        step: ModelStep,
+        answers: Answers,
         tool_runner: ToolRunner,
-        models: ModelCatalog,
+        choice: ModelChoice,
         agents: AgentCache,
         tools: ToolCache,
         identities: Identities,
@@ -63,9 +68,9 @@ class RunLoop:
         revocations: Revocations,
     ) -> None:
         self._writer = writer
-        self._step = step
+        self._answers = answers
         self._tool_runner = tool_runner
-        self._models = models
+        self._choice = choice
         self._agents = agents
         self._tools = tools
         self._identities = identities
@@ -113,9 +118,9 @@ class RunLoop:
             raise GivenUp
         agent = await self._agents.get(run.organization_id, run.agent_id, turn.agent_version)
         with use(identity):
-            model = await self._models.resolve(agent.model)
+            begun = await self._choice.begin(agent)
             tools: list[Tool] = []
-            if model.capabilities.supports_tools:
+            if begun.model.capabilities.supports_tools:
                 tools = await self._patience.with_retries(
                     lambda: self._offered(agent.tool_ids), timeout_s=_TOOLS_TIMEOUT_S
                 )
@@ -123,7 +128,7 @@ class RunLoop:
             turn=turn,
             history=[message for message in history[-MAX_CONTEXT_MESSAGES:] if message.run_seq <= run.first_seq],
             agent=agent,
-            model=model,
+            model=begun.model,
             tools=tools,
             tools_tokens=sum(tool.tokens for tool in tools),
             message_id=turn.message_id,
@@ -132,6 +137,8 @@ class RunLoop:
             usage=run.usage,
             ledger=dict(turn.ledger),
             restart_due=turn.taken_over,
+            model_name=begun.name,
+            fallbacks=begun.fallbacks,
         )
 
     async def _identity(self, turn: Turn) -> Identity:
@@ -171,31 +178,7 @@ class RunLoop:
 
     async def _call_model(self, progress: Progress, step: int) -> Committed | None:
         """One step; None when the run goes on."""
-        if progress.restart_due:
-            await self._restart(progress, "another worker goes on with it")
-        restarts = 0
-        while True:
-            try:
-                draft = await self._step.run(progress, step)
-                break
-            except ContextOverflow:
-                smaller = [share for share in _OVERFLOW_SHARES if share < progress.window_share]
-                if not smaller:
-                    raise
-                progress.window_share = smaller[0]
-            except BrokenOff as broken:
-                restarts += 1
-                if restarts > MAX_RESTARTS or not isinstance(broken.cause, ModelError) or not broken.cause.retryable:
-                    raise broken.cause from broken
-                progress.attempt += 1
-                await self._restart(progress, broken.cause.message)
-        return await self._keep(progress, draft)
-
-    async def _restart(self, progress: Progress, cause: str) -> None:
-        """Tells watchers to drop what they have of the message that begins again."""
-        progress.restart_due = False
-        event = StepRestarted(progress.message_id, progress.attempt, cause)
-        await self._writer.write(progress.turn, progress.history, [event], attempt=progress.attempt)
+        return await self._keep(progress, await self._answers.get(progress, step))
 
     async def _keep(self, progress: Progress, draft: Draft) -> Committed | None:
         """Writes the step; with the last answer, also the run's end."""
@@ -219,6 +202,10 @@ class RunLoop:
         if stop_reason is RunStopReason.CONTENT_FILTER:
             ending = Ending(RunState.FAILED, stop_reason, WITHHELD)
             events.append(RunFailed(stop_reason, WITHHELD, progress.usage))
+        elif draft.problem:
+            error = does_not_match(draft.problem)
+            ending = Ending(RunState.FAILED, RunStopReason.ERROR, error)
+            events.append(RunFailed(RunStopReason.ERROR, error, progress.usage))
         else:
             ending = Ending(RunState.SUCCEEDED, stop_reason)
             events.append(RunSucceeded(stop_reason, progress.usage))

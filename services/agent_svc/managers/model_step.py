@@ -13,12 +13,15 @@ from agent_svc.domain.conversation import Message, MessageRole, storable_text
 from agent_svc.domain.delta import PartialMessage
 from agent_svc.domain.history import Window, fit, in_model_order
 from agent_svc.domain.model import (
+    AssistantMessage,
+    ChatMessage,
     ModelFinished,
     ModelProtocolError,
     ModelRequest,
     ReasoningDelta,
     TextDelta,
     ToolCall,
+    UserMessage,
 )
 from agent_svc.domain.prompt import Prompt, build, system_text
 from agent_svc.domain.run import RunStep, TokenCount
@@ -41,15 +44,23 @@ _ANSWER_TOKENS = 2_048
 _SMALL_WINDOW_TOKENS = 16_384
 _MIN_HISTORY_TOKENS = 128
 _COMPILE_TIMEOUT_S = 2.0
+_CORRECTION = (
+    "[Not from the user: your answer does not match the JSON Schema that was asked for: {problem}. "
+    "Answer again with nothing but one JSON object that matches it.]"
+)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Draft:
-    """What a model call gave: the message to store, the record of the step, and why the model stopped."""
+    """What a model call gave: the message to store, the record of the step, and why the model stopped.
+
+    `problem` is how it breaks the form that the run's answer shall have; empty if it does not.
+    """
 
     message: Message
     step: RunStep
     finished: ModelFinished
+    problem: str = ""
 
 
 class BrokenOff(Exception):
@@ -161,17 +172,30 @@ def _request(progress: Progress, prompt: Prompt) -> ModelRequest:
         limit = answer_tokens(window)
     return ModelRequest(
         model=progress.model.provider_model,
-        messages=prompt.messages,
+        messages=(*prompt.messages, *_sent_back(progress)),
         tools=tuple(tool.spec for tool in progress.tools),
         temperature=settings.temperature,
         max_output_tokens=limit,
+        reasoning_effort=settings.reasoning_effort or None,
+        output_schema=progress.output_schema,
     )
+
+
+def _sent_back(progress: Progress) -> tuple[ChatMessage, ...]:
+    """The answer that did not match and what was wrong with it; neither is stored."""
+    if progress.correction is None:
+        return ()
+    said = UserMessage(_CORRECTION.format(problem=progress.correction.problem))
+    return AssistantMessage(progress.correction.answer or "(empty)"), said
 
 
 def _record(progress: Progress, step: int, prompt: Prompt, window: Window, finished: ModelFinished) -> RunStep:
     kept = [message for message in window.messages if message.seq]
     pinned = kept[0].seq if window.pinned and kept else 0
     rest = kept[1:] if pinned else kept
+    usage = TokenCount(finished.usage.input_tokens, finished.usage.output_tokens, finished.usage.cached_input_tokens)
+    if progress.correction is not None:
+        usage = usage.plus(progress.correction.usage)
     return RunStep(
         step=step,
         message_id=progress.message_id,
@@ -184,7 +208,7 @@ def _record(progress: Progress, step: int, prompt: Prompt, window: Window, finis
         pinned_seq=pinned,
         tool_names=tuple(tool.name for tool in progress.tools),
         estimated_tokens=prompt.estimated_tokens + progress.tools_tokens,
-        usage=TokenCount(finished.usage.input_tokens, finished.usage.output_tokens, finished.usage.cached_input_tokens),
+        usage=usage,
     )
 
 

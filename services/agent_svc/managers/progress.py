@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from agent_svc.domain.agent import Agent
 from agent_svc.domain.conversation import Message, MessageRole
 from agent_svc.domain.decision import LedgerEntry
 from agent_svc.domain.log import Turn
+from agent_svc.domain.output_schema import parsed
 from agent_svc.domain.prompt import CompiledMemory
 from agent_svc.domain.run import TokenCount
 from agent_svc.domain.tool import Tool
 from agent_svc.interfaces.model_provider import ChosenModel
 
 
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """An answer that was sent back to the model, what was wrong with it, and what it cost."""
+
+    answer: str
+    problem: str
+    usage: TokenCount
+
+
 @dataclass(slots=True)
 class Progress:
-    """State of one run. `history` is what the model may see: this run's messages and those of the runs before it."""
+    """State of one run. `history` is what the model may see: this run's messages and those of the runs before it.
+
+    `model_name` is the name under which `model` was asked for, `fallbacks` those to try after it.
+    """
 
     turn: Turn
     history: list[Message]
@@ -35,6 +49,9 @@ class Progress:
     memory: CompiledMemory | None = None
     restart_due: bool = False
     window_share: float = 1.0
+    model_name: str = ""
+    fallbacks: list[str] = field(default_factory=list[str])
+    correction: Correction | None = None
 
     @property
     def own(self) -> list[Message]:
@@ -53,6 +70,12 @@ class Progress:
     def input_text(self) -> str:
         """What the run was started with."""
         return next((message.text for message in self.own if message.role is MessageRole.USER), "")
+
+    @property
+    def output_schema(self) -> Mapping[str, Any] | None:
+        """What the final answer must match."""
+        text = next((message.output_schema for message in self.own if message.role is MessageRole.USER), "")
+        return parsed(text) if text else None
 
     def tool_named(self, name: str) -> Tool | None:
         """One of the tools that the model was offered."""

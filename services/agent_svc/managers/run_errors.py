@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from agent_svc.domain.model import (
+    AnswerWithheld,
     ContextOverflow,
+    KeyRefused,
     ModelError,
     ModelNotUsable,
     ModelProtocolError,
     ModelRateLimited,
     ModelRejected,
+    QuotaExhausted,
 )
 from agent_svc.domain.run import RunError
 from chassis.errors import DomainError, FailedPrecondition, NotFound
 
 STEP_LIMIT = RunError("STEP_LIMIT_REACHED", "The run reached its limit of steps without a final answer.")
 TIME_LIMIT = RunError("TIME_LIMIT_REACHED", "The run reached its limit of time without a final answer.")
-WITHHELD = RunError("MODEL_REJECTED", "The model's provider withheld the answer by its content rules.")
+WITHHELD = RunError("ANSWER_WITHHELD", "The model's provider withheld the answer by its content rules.")
 NOT_ACTIVE = RunError(
     "ORGANIZATION_NOT_ACTIVE", "The organization was disabled or deleted while the run was in progress."
 )
@@ -24,6 +27,11 @@ _INTERNAL = RunError("INTERNAL", "Something went wrong inside of Hearth. The log
 
 class GivenUp(Exception):
     """Too many workers took the run and none ended it."""
+
+
+def does_not_match(problem: str) -> RunError:
+    """The final answer breaks the run's output_schema."""
+    return RunError("ANSWER_DOES_NOT_MATCH", f"The answer does not match the asked-for schema: {problem}.")
 
 
 def run_error(error: Exception) -> RunError:
@@ -45,6 +53,12 @@ def _model_reason(error: ModelError) -> str:
     match error:
         case ContextOverflow():
             return "CONTEXT_OVERFLOW"
+        case AnswerWithheld():
+            return "ANSWER_WITHHELD"
+        case QuotaExhausted():
+            return "MODEL_QUOTA_EXHAUSTED"
+        case KeyRefused():
+            return "MODEL_KEY_REFUSED"
         case ModelRejected():
             return "MODEL_REJECTED"
         case ModelRateLimited():

@@ -24,6 +24,7 @@ from agent_svc.domain.run import (
     RunState,
     TokenCount,
 )
+from agent_svc.domain.run_input import NO_EXTRAS, RunExtras
 from agent_svc.interfaces.event_bus import EventBus
 from agent_svc.interfaces.event_codec import EventCodec
 from agent_svc.interfaces.run_log import RunLog
@@ -88,7 +89,14 @@ class RunManager:
         return await self._conversations.of(caller.organization_id, target.agent_id)
 
     async def start(
-        self, caller: Identity, target: Target, text: str, policy: BusyPolicy, key: RequestKey | None, body_hash: bytes
+        self,
+        caller: Identity,
+        target: Target,
+        text: str,
+        policy: BusyPolicy,
+        key: RequestKey | None,
+        body_hash: bytes,
+        extras: RunExtras = NO_EXTRAS,
     ) -> Run:
         """Accepts a message; once this returns, the run will end, whatever dies.
 
@@ -98,7 +106,7 @@ class RunManager:
         if storable_text(text) != text:
             raise invalid_field("text", "must not contain NUL characters")
         conversation_id = await self.conversation_of(caller, target)
-        new = self._new_run(caller, conversation_id, text, policy, key, body_hash)
+        new = self._new_run(caller, conversation_id, text, policy, key, body_hash, extras)
         try:
             run = await self._log.start(new)
         except RequestIdTaken as taken:
@@ -131,10 +139,20 @@ class RunManager:
         policy: BusyPolicy,
         key: RequestKey | None,
         body_hash: bytes,
+        extras: RunExtras,
     ) -> NewRun:
         now = datetime.now(UTC)
         run_id = ids.new()
-        message = Message(ids.new(), run_id, 0, MessageRole.USER, text, now)
+        message = Message(
+            ids.new(),
+            run_id,
+            0,
+            MessageRole.USER,
+            text,
+            now,
+            images=extras.images,
+            output_schema=extras.output_schema,
+        )
         return NewRun(
             run_id=run_id,
             organization_id=caller.organization_id,

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from agent_svc.domain.conversation import Message, MessageRole, ToolCallOutcome
+from agent_svc.domain.image import Image
 from agent_svc.domain.model import ToolCall
 from agent_svc.domain.run import Run, RunError, RunState, RunStopReason, TokenCount
 
@@ -19,6 +20,12 @@ class _Call(msgspec.Struct, omit_defaults=True):
     arguments: str
 
 
+class _Image(msgspec.Struct, omit_defaults=True):
+    media_type: str = ""
+    data: bytes = b""
+    url: str = ""
+
+
 class _Content(msgspec.Struct, omit_defaults=True):
     text: str = ""
     reasoning: str = ""
@@ -27,6 +34,8 @@ class _Content(msgspec.Struct, omit_defaults=True):
     tool_call_id: str = ""
     tool_name: str = ""
     tool_outcome: int = 0
+    images: list[_Image] = []
+    output_schema: str = ""
 
 
 _encoder = msgspec.json.Encoder()
@@ -43,6 +52,8 @@ def encode_content(message: Message) -> str:
         tool_call_id=message.tool_call_id,
         tool_name=message.tool_name,
         tool_outcome=int(message.tool_outcome),
+        images=[_Image(image.media_type, image.data, image.url) for image in message.images],
+        output_schema=message.output_schema,
     )
     return _encoder.encode(content).decode()
 
@@ -68,6 +79,8 @@ def message_from_row(row: tuple[int, UUID, UUID, int, int, str, datetime]) -> Me
         tool_call_id=content.tool_call_id,
         tool_name=content.tool_name,
         tool_outcome=ToolCallOutcome(content.tool_outcome),
+        images=tuple(Image(image.media_type, image.data, image.url) for image in content.images),
+        output_schema=content.output_schema,
     )
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from agent_svc.domain import event as domain
 from agent_svc.domain.conversation import Message
 from agent_svc.domain.event import EncodedEvent, EventPayload
+from agent_svc.domain.image import Image
 from agent_svc.domain.model import ToolCall
 from agent_svc.domain.run import RunError, TokenCount
 from agent_svc.servicers.timestamps import timestamp
@@ -72,7 +73,16 @@ def message_core(message: Message) -> conversation_pb2.Message:
         tool_call_id=message.tool_call_id,
         tool_outcome=conversation_pb2.ToolCallOutcome.ValueType(message.tool_outcome),
         create_time=timestamp(message.create_time),
+        images=[_image(image) for image in message.images],
     )
+
+
+def _image(image: Image) -> conversation_pb2.Image:
+    """Without its bytes: an event must fit one message of the bus."""
+    made = conversation_pb2.Image(media_type=image.media_type, size_bytes=len(image.data), sha256=image.sha256)
+    if image.url:
+        made.url = image.url
+    return made
 
 
 def tool_call(call: ToolCall) -> conversation_pb2.ToolCall:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from agent_svc.domain.agent import Agent, AgentDraft, AgentSettings, BlockDraft
 from agent_svc.domain.changes import AgentChange, etag
 from agent_svc.domain.conversation import Conversation, Message
-from agent_svc.domain.model import ModelDescription
+from agent_svc.domain.model import ModelDescription, ModelPrice
 from agent_svc.domain.run import Run, RunContext
 from agent_svc.servicers.event_codec import message_core, run_error, token_count
 from agent_svc.servicers.timestamps import timestamp
@@ -86,11 +87,14 @@ def _settings_to_proto(settings: AgentSettings) -> agent_pb2.AgentSettings:
         passive_recall=settings.passive_recall,
         passive_recall_tokens=settings.passive_recall_tokens,
         time_zone=settings.time_zone,
+        fallback_models=settings.fallback_models,
+        reasoning_effort=settings.reasoning_effort,
     )
 
 
 def _settings_from_proto(settings: agent_pb2.AgentSettings) -> AgentSettings:
-    given = {descriptor.name: value for descriptor, value in settings.ListFields()}
+    given: dict[str, Any] = {descriptor.name: value for descriptor, value in settings.ListFields()}
+    given["fallback_models"] = tuple(settings.fallback_models)
     return AgentSettings(**given)
 
 
@@ -165,4 +169,18 @@ def model_to_proto(model: ModelDescription) -> model_pb2.Model:
         supports_tools=model.capabilities.supports_tools,
         context_window_tokens=model.capabilities.context_window or 0,
         default=model.is_default,
+        images=_support(model.capabilities.images),
+        reasoning=_support(model.capabilities.reasoning),
+        structured_output=_support(model.capabilities.structured_output),
+        price=None if model.price is None else _price(model.price),
     )
+
+
+def _support(known: bool | None) -> model_pb2.ModelSupport.ValueType:
+    if known is None:
+        return model_pb2.MODEL_SUPPORT_UNSPECIFIED
+    return model_pb2.MODEL_SUPPORT_YES if known else model_pb2.MODEL_SUPPORT_NO
+
+
+def _price(price: ModelPrice) -> model_pb2.ModelPrice:
+    return model_pb2.ModelPrice(input=price.input, output=price.output, cached_input=price.cached_input)

@@ -8,6 +8,8 @@ from typing import Any
 
 from agent_svc.domain.frame import Frame
 from agent_svc.domain.run import BusyPolicy, Run
+from agent_svc.domain.run_input import NO_EXTRAS, ImageDraft
+from agent_svc.managers.input_check import InputCheck
 from agent_svc.managers.run_manager import RunManager, Target
 from agent_svc.managers.watch_manager import WatchManager
 from agent_svc.servicers.frames import FrameWriter
@@ -33,12 +35,14 @@ class RunServicer(RunServiceServicer):
         self,
         runs: RunManager,
         watching: WatchManager,
+        inputs: InputCheck,
         check: TokenCheck,
         revocations: Revocations,
         pages: PageTokens,
     ) -> None:
         self._runs = runs
         self._watching = watching
+        self._inputs = inputs
         self._check = check
         self._revocations = revocations
         self._pages = pages
@@ -66,7 +70,12 @@ class RunServicer(RunServiceServicer):
     async def _start(self, caller: Identity, request: pb.StartRunRequest) -> Run:
         key, body_hash = _request_hash(request)
         policy = BusyPolicy(request.busy_policy or BusyPolicy.QUEUE)
-        return await self._runs.start(caller, _target(request), request.text, policy, key, body_hash)
+        target, extras = _target(request), NO_EXTRAS
+        if request.images or request.output_schema:
+            conversation_id = await self._runs.conversation_of(caller, target)
+            images = [ImageDraft(one.media_type, one.data, one.url) for one in request.images]
+            extras = await self._inputs.accept(caller, conversation_id, images, request.output_schema)
+        return await self._runs.start(caller, target, request.text, policy, key, body_hash, extras)
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: Any) -> AsyncIterator[pb.WatchRunResponse]:
         organization_id = current().organization_id

@@ -150,7 +150,13 @@ async def replica(
         bus = NatsBus(NatsConnection(addresses.nats, f"test {worker_id}"))
         await bus.open()
         opened.push_async_callback(bus.close)
-        models = catalog_from_settings(ModelSettings(openai_api_key="k", openai_base_url=addresses.model))
+        sources = ModelSettings(
+            openai_api_key="k",
+            openai_base_url=addresses.model,
+            anthropic_api_key="k",
+            anthropic_base_url=addresses.model,
+        )
+        models = catalog_from_settings(sources)
         opened.push_async_callback(models.aclose)
         outside = Outside(
             log=PostgresRunLog(pool),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import TYPE_CHECKING
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from hearth.agent.v1.conversation_pb2 import Image
 from hearth.agent.v1.run_pb2 import Run, RunContext, RunState
 from hearth.agent.v1.run_service_pb2 import (
     BusyPolicy,
@@ -42,14 +44,18 @@ class Runs:
         agent_id: str = "",
         conversation_id: str = "",
         busy_policy: BusyPolicy.ValueType | None = None,
+        images: Iterable[Image] = (),
+        output_schema: Mapping[str, Any] | None = None,
         request_id: str = "",
     ) -> RunStream:
         """Says `text` to an agent (in its default conversation) or in a conversation, and streams the run until it has ended.
 
-        Nothing is sent before the stream is read. It reconnects by itself: every event comes exactly once. A run that fails ends the
+        `images` are shown with it (`Image(data=…)` or an https `url`); with `output_schema`, a JSON Schema of type object, the answer is
+        one JSON object that matches it. Nothing is sent before the stream is read. It reconnects by itself: every event comes exactly once. A run that fails ends the
         stream with its `run_failed` event, not with an exception.
         """
         start = _start(text, agent_id, conversation_id, busy_policy, request_id)
+        _add(start, images, output_schema)
         return RunStream(self._connection, lambda: self._stub, start=start)
 
     async def start(
@@ -59,10 +65,16 @@ class Runs:
         agent_id: str = "",
         conversation_id: str = "",
         busy_policy: BusyPolicy.ValueType | None = None,
+        images: Iterable[Image] = (),
+        output_schema: Mapping[str, Any] | None = None,
         request_id: str = "",
     ) -> Run:
-        """Says `text` and returns as soon as it is accepted: the run will end, whatever dies. Follow it with `watch`."""
+        """Says `text` and returns as soon as it is accepted: the run will end, whatever dies. Follow it with `watch`.
+
+        `images` and `output_schema` as for `send`.
+        """
         start = _start(text, agent_id, conversation_id, busy_policy, request_id)
+        _add(start, images, output_schema)
         return (await self._connection.call(self._stub.StartRun, start)).run
 
     def watch(self, run_id: str, *, after_seq: int = 0) -> RunStream:
@@ -132,3 +144,9 @@ def _start(
     if busy_policy is not None:
         request.busy_policy = busy_policy
     return request
+
+
+def _add(request: StartRunRequest, images: Iterable[Image], output_schema: Mapping[str, Any] | None) -> None:
+    request.images.extend(images)
+    if output_schema is not None:
+        request.output_schema = json.dumps(output_schema)

@@ -16,14 +16,25 @@ from agent_svc.adapters.models.anthropic_wire import (
     to_usage,
 )
 from agent_svc.adapters.models.assembly import Assembly
+from agent_svc.adapters.models.proof import ThinkingBlock
 from agent_svc.adapters.models.sse import SseOverflow, SseParser
 from agent_svc.domain.model import ModelEvent
 
 
 class MessagesDecoder:
-    """See streaming.Decoder. `server` and `model` are for messages."""
+    """See streaming.Decoder. `server` and `model` are for messages, `origin` is what a Proof names.
 
-    def __init__(self, server: str, model: str, content_type: str = "text/event-stream") -> None:
+    A call of `answer_tool` is the answer's text; what the model says beside it is dropped.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        model: str,
+        content_type: str = "text/event-stream",
+        origin: str = "",
+        answer_tool: str = "",
+    ) -> None:
         if content_type in ("text/html", "application/json"):
             raise failures.garbage(server, f"{content_type} instead of a stream")
         self.answered = False
@@ -31,10 +42,14 @@ class MessagesDecoder:
         self._server = server
         self._model = model
         self._parser = SseParser()
-        self._assembly = Assembly()
+        self._assembly = Assembly(origin)
         self._usage = WireUsage()
         self._stop_reason = ""
         self._own_calls: set[int] = set()
+        self._thought: ThinkingBlock | None = None
+        self._answer_tool = answer_tool
+        self._answer_index: int | None = None
+        self._held: list[str] = []
         self._done = False
 
     def feed(self, chunk: bytes) -> list[ModelEvent]:
@@ -45,10 +60,9 @@ class MessagesDecoder:
             raise failures.garbage(self._server, "one event without end") from None
         for payload in payloads:
             self._take(payload)
-        events = self._assembly.drain()
         if self._done or not chunk:
-            events.append(self._finish())
-        return events
+            return self._finish()
+        return self._assembly.drain()
 
     def _take(self, payload: bytes) -> None:
         try:
@@ -67,24 +81,55 @@ class MessagesDecoder:
 
     def _take_delta(self, index: int, delta: Delta) -> None:
         if delta.text:
-            self._assembly.text(delta.text)
+            self._say(delta.text)
         elif delta.partial_json:
-            if index in self._own_calls:  # The provider streams its own tools' input too.
+            if index == self._answer_index:
+                self._assembly.text(delta.partial_json)
+            elif index in self._own_calls:  # The provider streams its own tools' input too.
                 self._assembly.tool_call(index, "", "", delta.partial_json)
         elif delta.thinking:
-            self._assembly.reasoning(delta.thinking)
-        elif delta.signature:
-            self._assembly.signature += delta.signature
+            self._think(delta.thinking)
+        elif delta.signature and self._thought is not None:
+            self._thought.signature += delta.signature
 
     def _take_block(self, index: int, block: Block) -> None:
         if block.type == "tool_use":
-            self._own_calls.add(index)
             arguments = msgspec.json.encode(block.input).decode() if block.input else ""
+            if self._answer_tool and block.name == self._answer_tool:
+                if self._answer_index is None:
+                    self._answer_index = index
+                    self._assembly.text(arguments)
+                return
+            self._own_calls.add(index)
             self._assembly.tool_call(index, block.id or "", block.name or "", arguments)
+        elif block.type in ("thinking", "redacted_thinking"):
+            self._begin_thought(block)
         elif block.text:
-            self._assembly.text(block.text)
-        elif block.thinking:
-            self._assembly.reasoning(block.thinking)
+            self._say(block.text)
+
+    def _begin_thought(self, block: Block) -> None:
+        assembly = self._assembly
+        self._thought = ThinkingBlock(
+            signature=block.signature or "",
+            redacted=block.data or "",
+            text_before=assembly.text_characters,
+            calls_before=assembly.calls,
+        )
+        assembly.proof.thinking.append(self._thought)
+        if block.thinking:
+            self._think(block.thinking)
+
+    def _think(self, piece: str) -> None:
+        self._assembly.reasoning(piece)
+        if self._thought is not None:
+            self._thought.characters += len(piece) - piece.count("\x00")  # The assembly drops these.
+
+    def _say(self, piece: str) -> None:
+        """Text of the answer; held back while the answer may still come as a tool call."""
+        if self._answer_tool:
+            self._held.append(piece)
+        else:
+            self._assembly.text(piece)
 
     def _take_frame(self, event: Event) -> None:
         if event.type == "error":
@@ -98,11 +143,16 @@ class MessagesDecoder:
         if event.type == "message_stop":
             self._done = True
 
-    def _finish(self) -> ModelEvent:
+    def _finish(self) -> list[ModelEvent]:
         if not self._done and not self.answered:
-            if self._assembly.is_empty:
+            if self._assembly.is_empty and not self._held:
                 raise failures.garbage(self._server, "an empty answer")
             raise failures.broke_off(self._server)
+        if self._answer_index is None and self._held:
+            self._assembly.text("".join(self._held))
+        events = self._assembly.drain()
         self.over = True
         self._assembly.usage = to_usage(self._usage)
-        return self._assembly.finished(stop_reason(self._stop_reason))
+        if not any(block.signature or block.redacted for block in self._assembly.proof.thinking):
+            self._assembly.proof.thinking.clear()  # Only signed thinking can be given back.
+        return [*events, self._assembly.finished(stop_reason(self._stop_reason))]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
+from agent_svc.adapters.models import proof
 from agent_svc.domain.model import (
     ModelEvent,
     ModelFinished,
@@ -34,22 +36,32 @@ class Assembly:
     merged, so that what arrived in one network chunk costs one event.
     """
 
-    __slots__ = ("_events", "_pending", "_pending_reasoning", "_reasoning", "_slots", "_text", "signature", "usage")
+    __slots__ = ("_events", "_pending", "_pending_reasoning", "_reasoning", "_slots", "_text", "proof", "usage")
 
-    def __init__(self) -> None:
+    def __init__(self, origin: str = "") -> None:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._slots: list[_Slot] = []
         self._events: list[ModelEvent] = []
         self._pending = ""
         self._pending_reasoning = False
-        self.signature = ""
+        self.proof = proof.Proof(origin)
         self.usage = Usage()
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing of an answer has come yet."""
         return not (self._slots or self._text or self._reasoning or self._pending)
+
+    @property
+    def text_characters(self) -> int:
+        """Length of the answer's text so far."""
+        return sum(map(len, self._text)) + (0 if self._pending_reasoning else len(self._pending))
+
+    @property
+    def calls(self) -> int:
+        """How many tool calls have begun."""
+        return len(self._slots)
 
     def text(self, piece: str) -> None:
         """Append to the answer's text."""
@@ -65,8 +77,8 @@ class Assembly:
             self._pending_reasoning = True
         self._pending += piece
 
-    def tool_call(self, index: int | None, call_id: str, name: str, arguments: str) -> None:
-        """Begin a tool call or add to one; any of the parts may be missing or repeated.
+    def tool_call(self, index: int | None, call_id: str, name: str, arguments: str) -> int:
+        """Begin a tool call or add to one; any of the parts may be missing or repeated. Gives the call's position.
 
         A piece belongs to the call of its index, else of its id, else to the last one. It begins a new call when that call
         already has another id or another name (some servers give every parallel call the index 0), or when nothing but a
@@ -89,6 +101,7 @@ class Assembly:
             self._events[-1] = ToolCallDelta(place, slot.id, slot.name, last.arguments + arguments)
         else:
             self._events.append(ToolCallDelta(place, slot.id, slot.name, arguments))
+        return place
 
     def drain(self) -> list[ModelEvent]:
         """The deltas since the last call."""
@@ -104,12 +117,16 @@ class Assembly:
         """
         taken: set[str] = set()
         calls: list[ToolCall] = []
-        for slot in self._slots:
+        extras: dict[int, dict[str, Any]] = {}
+        for place, slot in enumerate(self._slots):
             if not slot.name:
                 continue
+            if place in self.proof.calls:
+                extras[len(calls)] = self.proof.calls[place]
             call_id = slot.id if slot.id and slot.id not in taken else f"call_{uuid.uuid4().hex[:24]}"
             taken.add(call_id)
             calls.append(ToolCall(call_id, slot.name, "".join(slot.arguments).strip() or "{}"))
+        self.proof.calls = extras
         if calls and stop_reason is StopReason.END_TURN:
             stop_reason = StopReason.TOOL_CALLS
         elif not calls and stop_reason is StopReason.TOOL_CALLS:
@@ -120,7 +137,7 @@ class Assembly:
             reasoning="".join(self._reasoning),
             tool_calls=tuple(calls),
             usage=self.usage,
-            reasoning_signature=self.signature,
+            reasoning_signature=proof.written(self.proof),
         )
 
     def _find(self, index: int | None, call_id: str) -> _Slot | None:

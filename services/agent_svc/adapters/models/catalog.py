@@ -1,35 +1,17 @@
-"""Which models this installation offers: reads the settings, builds the providers, resolves names, chooses the default."""
+"""Which models this installation offers: resolves names, chooses the default, lists what is usable and why the rest is not."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit, urlunsplit
+from dataclasses import replace
 
-from agent_svc.adapters.models.anthropic_messages import ANTHROPIC_URL, AnthropicProvider
-from agent_svc.adapters.models.openai_chat import OPENAI_URL, OpenAIChatProvider
-from agent_svc.adapters.models.transport import Limits
+from agent_svc.adapters.models import prices
+from agent_svc.adapters.models.sources import ModelSettings, Source, sources_from
 from agent_svc.domain.model import ModelCapabilities, ModelDescription, ModelError, ModelNotUsable
 from agent_svc.interfaces.model_provider import ChosenModel, ModelCatalog, ModelProvider
 
-LOCAL_MODEL = "smollm2-135m"
-_LOCAL_CAPABILITIES = ModelCapabilities(supports_tools=False, context_window=2048)
-_DEFAULT_OPENAI_MODEL = "gpt-4.1-mini"
-_DEFAULT_ANTHROPIC_MODEL = "claude-sonnet-4-5"
-_OPENAI_WINDOWS = {
-    "gpt-3.5": 16_385,
-    "gpt-4": 8_192,
-    "gpt-4-turbo": 128_000,
-    "gpt-4o": 128_000,
-    "gpt-4.1": 1_047_576,
-    "gpt-5": 400_000,
-    "o1": 200_000,
-    "o3": 200_000,
-    "o4": 200_000,
-}
-_ANTHROPIC_WINDOWS = {"claude-": 200_000}
 # Names of models that do not chat: never the default, and not listed.
 _NO_CHAT = (
     "embed",
@@ -48,55 +30,13 @@ _LIST_FRESH_S = 10.0
 _DEFAULT_FRESH_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSettings:
-    """The environment's part in models; empty texts are unset. `anthropic_base_url` serves proxies and tests."""
-
-    openai_api_key: str = field(default="", repr=False)
-    openai_base_url: str = ""
-    anthropic_api_key: str = field(default="", repr=False)
-    anthropic_base_url: str = ""
-    local_model_url: str = ""
-    default_model: str = ""
-    limits: Limits = field(default_factory=Limits)
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> ModelSettings:
-        """Read OPENAI_API_KEY, HEARTH_OPENAI_BASE_URL, ANTHROPIC_API_KEY, HEARTH_ANTHROPIC_BASE_URL, HEARTH_LOCAL_MODEL_URL,
-        HEARTH_DEFAULT_MODEL.
-        """
-        return cls(
-            openai_api_key=environment.get("OPENAI_API_KEY", "").strip(),
-            openai_base_url=environment.get("HEARTH_OPENAI_BASE_URL", "").strip(),
-            anthropic_api_key=environment.get("ANTHROPIC_API_KEY", "").strip(),
-            anthropic_base_url=environment.get("HEARTH_ANTHROPIC_BASE_URL", "").strip(),
-            local_model_url=environment.get("HEARTH_LOCAL_MODEL_URL", "").strip(),
-            default_model=environment.get("HEARTH_DEFAULT_MODEL", "").strip(),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """One prefix of model names: its provider, or why there is none.
-
-    `fixed` are all its models where the server's own list says nothing useful; `default` is the model to take when nothing is
-    chosen, empty: the first of the server's list.
-    """
-
-    provider: ModelProvider | None
-    unusable: str = ""
-    fixed: tuple[str, ...] = ()
-    default: str = ""
-
-
 def catalog_from_settings(settings: ModelSettings) -> ModelCatalog:
     """The catalog of what is configured. Connects to nothing."""
-    sources = {"openai": _openai(settings), "anthropic": _anthropic(settings), "local": _local(settings)}
-    return _Catalog(sources, settings.default_model)
+    return _Catalog(sources_from(settings), settings.default_model)
 
 
 class _Catalog:
-    def __init__(self, sources: Mapping[str, _Source], default_model: str) -> None:
+    def __init__(self, sources: Mapping[str, Source], default_model: str) -> None:
         self._sources = sources
         self._configured_default = default_model
         self._lock = asyncio.Lock()
@@ -115,7 +55,7 @@ class _Catalog:
             where = "" if name else " (set as HEARTH_DEFAULT_MODEL)"
             raise ModelNotUsable(f"There is no model “{full[:100]}”{where}. Model names look like {known}.")
         if source.provider is None:
-            raise ModelNotUsable(f"The model {full[:100]} cannot be used: {source.unusable}")
+            raise ModelNotUsable(f"The model {full[:100]} cannot be used: {source.unusable}", named_well=True)
         if source.fixed and model not in source.fixed:
             names = ", ".join(f"{prefix}/{known}" for known in source.fixed)
             raise ModelNotUsable(f"There is no model “{full[:100]}”; there is {names}.")
@@ -143,6 +83,7 @@ class _Catalog:
         if default and not any(model.name == default for model in models):
             models.append(await self._describe(default))
         models = [replace(model, is_default=model.name == default) for model in models]
+        models = await prices.priced(models, {prefix: source.priced_as for prefix, source in self._sources.items()})
         return sorted(models, key=lambda model: (not model.usable, not model.is_default))
 
     async def _describe(self, name: str) -> ModelDescription:
@@ -151,7 +92,7 @@ class _Catalog:
         except ModelNotUsable as error:
             return ModelDescription(name, ModelCapabilities(), unusable_reason=error.message)
 
-    async def _ask(self, prefix: str, source: _Source) -> list[ModelDescription]:
+    async def _ask(self, prefix: str, source: Source) -> list[ModelDescription]:
         unusable = source.unusable
         names: Sequence[str] = source.fixed
         if source.provider is not None:
@@ -189,7 +130,7 @@ class _Catalog:
         now = time.monotonic()
         if not self._default or now >= self._default_until:
             try:
-                names = [name for name in await provider.list_models() if _chats(name)]
+                names = [name for name in await provider.list_models() if _chats(name) and name != "*"]
             except ModelError:
                 if not self._default:
                     raise
@@ -200,63 +141,6 @@ class _Catalog:
         if not self._default:
             raise ModelNotUsable(f"The model server of {prefix}/ offers no chat model. Set HEARTH_DEFAULT_MODEL.")
         return self._default
-
-
-def _openai(settings: ModelSettings) -> _Source:
-    key, url = settings.openai_api_key, settings.openai_base_url
-    if not key and not url:
-        return _Source(None, "Set OPENAI_API_KEY, or HEARTH_OPENAI_BASE_URL for an OpenAI-compatible server.")
-    if problem := _problem("OPENAI_API_KEY", key, "HEARTH_OPENAI_BASE_URL", url):
-        return _Source(None, problem)
-    if not url:
-        provider = OpenAIChatProvider(OPENAI_URL, key, server="OpenAI", windows=_OPENAI_WINDOWS, limits=settings.limits)
-        return _Source(provider, default=_DEFAULT_OPENAI_MODEL)
-    server = f"The model server at {_shown(url)}"
-    return _Source(OpenAIChatProvider(url, key, server=server, windows=_OPENAI_WINDOWS, limits=settings.limits))
-
-
-def _anthropic(settings: ModelSettings) -> _Source:
-    key, url = settings.anthropic_api_key, settings.anthropic_base_url
-    if not key:
-        return _Source(None, "Set ANTHROPIC_API_KEY.")
-    if problem := _problem("ANTHROPIC_API_KEY", key, "HEARTH_ANTHROPIC_BASE_URL", url):
-        return _Source(None, problem)
-    server = f"The model server at {_shown(url)}" if url else "Anthropic"
-    provider = AnthropicProvider(
-        key, url or ANTHROPIC_URL, server=server, windows=_ANTHROPIC_WINDOWS, limits=settings.limits
-    )
-    return _Source(provider, default=_DEFAULT_ANTHROPIC_MODEL)
-
-
-def _local(settings: ModelSettings) -> _Source:
-    url = settings.local_model_url
-    if not url:
-        return _Source(None, "No local model is running (HEARTH_LOCAL_MODEL_URL is not set).", fixed=(LOCAL_MODEL,))
-    if problem := _problem("", "", "HEARTH_LOCAL_MODEL_URL", url):
-        return _Source(None, problem, fixed=(LOCAL_MODEL,))
-    # One slot, one thread: with others in front of it the first byte takes its time.
-    limits = replace(settings.limits, first_byte_s=max(settings.limits.first_byte_s, 180.0))
-    provider = OpenAIChatProvider(
-        url, server=f"The local model server at {_shown(url)}", capabilities=_LOCAL_CAPABILITIES, limits=limits
-    )
-    return _Source(provider, fixed=(LOCAL_MODEL,), default=LOCAL_MODEL)
-
-
-def _problem(key_name: str, key: str, url_name: str, url: str) -> str:
-    if key and not (key.isascii() and key.isprintable()):
-        return f"{key_name} holds characters that no key has."
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    return "" if valid or not url else f"{url_name} is not an http:// or https:// address."
-
-
-def _shown(url: str) -> str:
-    """The address without user, password and query."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _chats(name: str) -> bool:

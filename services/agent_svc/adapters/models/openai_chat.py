@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
 
 from agent_svc.adapters.models import failures
+from agent_svc.adapters.models.known_models import Known, capabilities_of
 from agent_svc.adapters.models.openai_decoder import ChatDecoder
-from agent_svc.adapters.models.openai_wire import ModelList, encode_request
+from agent_svc.adapters.models.openai_request import Dialect, encode_request
+from agent_svc.adapters.models.openai_wire import ListedModel, ModelList
 from agent_svc.adapters.models.streaming import stream_answer
 from agent_svc.adapters.models.transport import Answer, Limits, Transport
 from agent_svc.domain.model import ModelCapabilities, ModelEvent, ModelRejected, ModelRequest
@@ -19,9 +20,21 @@ from agent_svc.domain.model import ModelCapabilities, ModelEvent, ModelRejected,
 OPENAI_URL = "https://api.openai.com/v1"
 _OFFICIAL_HOST = "api.openai.com"
 # Fields without which a request still means nearly the same: left out for a model that does not know them.
-_OPTIONAL_FIELDS = ("stream_options", "temperature", "reasoning_effort", "max_tokens", "max_completion_tokens")
+_OPTIONAL_FIELDS = (
+    "stream_options",
+    "temperature",
+    "reasoning_effort",
+    "max_tokens",
+    "max_completion_tokens",
+    "response_format",
+    "reasoning_content",
+    "reasoning_details",
+    "extra_content",
+)
 _UNKNOWN_FIELD = re.compile(
-    r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|extra|not permitted|not allowed", re.I
+    r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|\bextra (?:inputs?|fields?|keys?)|not permitted|not allowed"
+    r"|unavailable",
+    re.I,
 )
 _MAX_REMEMBERED = 256
 
@@ -30,7 +43,7 @@ class OpenAIChatProvider:
     """One OpenAI-compatible server.
 
     `api_key` may be empty (local servers). `server` is its name in messages. `capabilities` holds for all its models, except
-    that a context window which the server's model list names, or the caller's `windows` by prefix of the model's name, is better.
+    that what is `known` by the beginning of a model's name is better, and what the server's own list says better still.
     """
 
     def __init__(
@@ -40,25 +53,23 @@ class OpenAIChatProvider:
         *,
         server: str = "",
         capabilities: ModelCapabilities | None = None,
-        windows: Mapping[str, int] | None = None,
+        known: Known | None = None,
         limits: Limits | None = None,
     ) -> None:
         official = urlsplit(base_url).hostname == _OFFICIAL_HOST
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._transport = Transport(server or f"The model server at {base_url}", base_url, headers, limits or Limits())
         self._capabilities = capabilities or ModelCapabilities()
-        self._windows = dict(windows or {})
-        self._listed_windows: dict[str, int] = {}
+        self._known = known or {}
+        self._listed: dict[str, ListedModel] = {}
         self._limit_field = "max_completion_tokens" if official else "max_tokens"
         self._left_out: dict[str, frozenset[str]] = {}
 
     def capabilities(self, model: str) -> ModelCapabilities:
         """What is known of the model so far."""
-        window = self._listed_windows.get(model)
-        if window is None:
-            known = [prefix for prefix in self._windows if model.startswith(prefix)]
-            window = self._windows[max(known, key=len)] if known else self._capabilities.context_window
-        return replace(self._capabilities, context_window=window)
+        found = capabilities_of(model, self._known, self._capabilities)
+        listed = self._listed.get(model)
+        return listed.improve(found) if listed is not None else found
 
     async def list_models(self) -> Sequence[str]:
         """The ids of `/models`. Raises ModelError."""
@@ -67,7 +78,7 @@ class OpenAIChatProvider:
             models = msgspec.json.decode(body, type=ModelList).data
         except (ValueError, RecursionError):
             raise failures.garbage(self._transport.server, "its list of models cannot be read") from None
-        self._listed_windows = {model.id: window for model in models if (window := model.window)}
+        self._listed = {model.id: model for model in models}
         return [model.id for model in models]
 
     async def aclose(self) -> None:
@@ -78,17 +89,23 @@ class OpenAIChatProvider:
         """See ModelProvider.stream."""
 
         def decoder(answer: Answer) -> ChatDecoder:
-            return ChatDecoder(self._transport.server, request.model, answer.content_type)
+            return ChatDecoder(self._transport.server, request.model, answer.content_type, self._transport.origin)
 
         return stream_answer(self._transport, lambda: self._open(request), decoder)
 
     async def _open(self, request: ModelRequest) -> Answer:
         """Send the request; where the server refuses an optional field, again without it, and so from then on."""
         while True:
-            left_out = self._left_out.get(request.model, frozenset())
-            with_tools = self._capabilities.supports_tools
-            body = encode_request(request, with_tools=with_tools, limit_field=self._limit_field, left_out=left_out)
+            left_out = self._left_out.get(request.model, frozenset[str]())
+            dialect = Dialect(
+                with_tools=self._capabilities.supports_tools,
+                with_images=self.capabilities(request.model).images is not False,
+                limit_field=self._limit_field,
+                left_out=left_out,
+                origin=self._transport.origin,
+            )
             try:
+                body = encode_request(request, dialect)
                 return await self._transport.post("/chat/completions", body, request.model)
             except ModelRejected as error:
                 refused = _refused_field(error)

@@ -6,15 +6,18 @@ import msgspec
 
 from agent_svc.adapters.models import failures
 from agent_svc.adapters.models.assembly import Assembly
-from agent_svc.adapters.models.openai_wire import Chunk, Delta, ToolCallPart, decode_chunk, stop_reason
+from agent_svc.adapters.models.openai_wire import Chunk, Delta, Part, ToolCallPart, decode_chunk, stop_reason
 from agent_svc.adapters.models.sse import SseOverflow, SseParser
 from agent_svc.domain.model import ModelEvent
 
 
 class ChatDecoder:
-    """See streaming.Decoder. `server` and `model` are for messages; `content_type` tells a stream from a whole answer."""
+    """See streaming.Decoder.
 
-    def __init__(self, server: str, model: str, content_type: str = "text/event-stream") -> None:
+    `server` and `model` are for messages; `content_type` tells a stream from a whole answer; `origin` is what a Proof names.
+    """
+
+    def __init__(self, server: str, model: str, content_type: str = "text/event-stream", origin: str = "") -> None:
         if content_type == "text/html":
             raise failures.garbage(server, "a web page. Check the configured URL")
         self.answered = False
@@ -23,7 +26,7 @@ class ChatDecoder:
         self._model = model
         self._whole: list[bytes] | None = [] if content_type == "application/json" else None
         self._parser = SseParser()
-        self._assembly = Assembly()
+        self._assembly = Assembly(origin)
         self._finish_reason = ""
         self._done = False
 
@@ -74,23 +77,36 @@ class ChatDecoder:
         reasoning = delta.reasoning_content or delta.reasoning
         if reasoning:
             self._assembly.reasoning(reasoning)
+            self._assembly.proof.reasoning_field = "reasoning_content" if delta.reasoning_content else "reasoning"
+        if delta.reasoning_details:
+            self._assembly.proof.add_details(delta.reasoning_details)
         content = delta.content
         if content:
             if isinstance(content, str):
                 self._assembly.text(content)
             else:
-                self._assembly.text("".join(part.text or "" for part in content))
+                self._take_parts(content)
         if delta.refusal:
             self._assembly.text(delta.refusal)
         for part in delta.tool_calls or ():
             self._take_tool_call(part)
+
+    def _take_parts(self, parts: list[Part]) -> None:
+        for part in parts:
+            if part.text:
+                self._assembly.text(part.text)
+            for thought in part.thinking or ():
+                if thought.text:
+                    self._assembly.reasoning(thought.text)
 
     def _take_tool_call(self, part: ToolCallPart) -> None:
         function = part.function
         name, arguments = (function.name, function.arguments) if function else (None, None)
         if isinstance(arguments, dict):
             arguments = msgspec.json.encode(arguments).decode()
-        self._assembly.tool_call(part.index, part.id or "", name or "", arguments or "")
+        place = self._assembly.tool_call(part.index, part.id or "", name or "", arguments or "")
+        if part.extra_content:
+            self._assembly.proof.calls[place] = part.extra_content
 
     def _take_finish_reason(self, finish_reason: str, chunk: Chunk) -> None:
         if finish_reason == "error":

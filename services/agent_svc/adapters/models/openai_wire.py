@@ -1,4 +1,4 @@
-"""The OpenAI chat-completions format: requests out, chunks in, as typed structs that tolerate what compatible servers vary.
+"""The OpenAI chat-completions format: chunks in, as typed structs that tolerate what compatible servers vary.
 
 Protocol: https://platform.openai.com/docs/api-reference/chat. Fields that Hearth does not use are not decoded at all.
 """
@@ -6,32 +6,21 @@ Protocol: https://platform.openai.com/docs/api-reference/chat. Fields that Heart
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from agent_svc.adapters.models.assembly import arguments_object
-from agent_svc.domain.model import (
-    AssistantMessage,
-    ChatMessage,
-    ModelRequest,
-    StopReason,
-    SystemMessage,
-    ToolCall,
-    ToolChoice,
-    ToolMessage,
-    Usage,
-    UserMessage,
-)
+from agent_svc.domain.model import ModelCapabilities, StopReason, Usage
 
 JsonObject = dict[str, Any]
 
 
 class Part(msgspec.Struct, gc=False):
-    """A piece of content given as a list (Mistral)."""
+    """A piece of content given as a list (Mistral); `thinking` holds pieces of reasoning."""
 
     text: str | None = None
+    thinking: list[Part] | None = None
 
 
 class Function(msgspec.Struct, gc=False):
@@ -42,11 +31,12 @@ class Function(msgspec.Struct, gc=False):
 
 
 class ToolCallPart(msgspec.Struct, gc=False):
-    """A piece of a tool call; servers leave out the index, the id, or both."""
+    """A piece of a tool call; servers leave out the index, the id, or both. `extra_content` is Gemini's signature."""
 
     index: int | None = None
     id: str | None = None
     function: Function | None = None
+    extra_content: JsonObject | None = None
 
 
 class Delta(msgspec.Struct, gc=False):
@@ -55,6 +45,7 @@ class Delta(msgspec.Struct, gc=False):
     content: str | list[Part] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: list[JsonObject] | None = None
     refusal: str | None = None
     tool_calls: list[ToolCallPart] | None = None
 
@@ -111,17 +102,46 @@ class Chunk(msgspec.Struct, gc=False):
     message: str | None = None
 
 
+class Architecture(msgspec.Struct, gc=False):
+    """What a model takes, as OpenRouter lists it."""
+
+    input_modalities: list[str] | None = None
+
+
 class ListedModel(msgspec.Struct, gc=False):
-    """One entry of `/models`; the context window, where named at all, is `max_model_len` (vLLM) or `context_length` (OpenRouter)."""
+    """One entry of `/models`; what servers say beside the name differs.
+
+    The window is `max_model_len` (vLLM), `context_length` (OpenRouter), `context_window` (Groq), or `max_context_length`
+    (LM Studio, Mistral).
+    """
 
     id: str
     max_model_len: int | None = None
     context_length: int | None = None
+    context_window: int | None = None
+    max_context_length: int | None = None
+    architecture: Architecture | None = None
+    supported_parameters: list[str] | None = None
 
     @property
     def window(self) -> int | None:
         """The context window in tokens."""
-        return self.max_model_len or self.context_length
+        return self.max_model_len or self.context_length or self.context_window or self.max_context_length
+
+    def improve(self, known: ModelCapabilities) -> ModelCapabilities:
+        """What is known otherwise, bettered by the server's own word."""
+        if self.window:
+            known = replace(known, context_window=self.window)
+        if self.architecture is not None and self.architecture.input_modalities is not None:
+            known = replace(known, images="image" in self.architecture.input_modalities)
+        if self.supported_parameters is not None:
+            known = replace(
+                known,
+                supports_tools=known.supports_tools and "tools" in self.supported_parameters,
+                reasoning="reasoning" in self.supported_parameters,
+                structured_output="structured_outputs" in self.supported_parameters,
+            )
+        return known
 
 
 class ModelList(msgspec.Struct, gc=False):
@@ -131,7 +151,6 @@ class ModelList(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(Chunk).decode
-_encoder = msgspec.json.Encoder()
 
 _STOP_REASONS = {
     "tool_calls": StopReason.TOOL_CALLS,
@@ -157,70 +176,3 @@ def decode_chunk(payload: bytes) -> Chunk:
 def stop_reason(finish_reason: str) -> StopReason:
     """Our name of the finish reason; unknown and missing ones are an ordinary end."""
     return _STOP_REASONS.get(finish_reason, StopReason.END_TURN)
-
-
-def encode_request(request: ModelRequest, *, with_tools: bool, limit_field: str, left_out: frozenset[str]) -> bytes:
-    """The body of the request. Without tools, earlier calls and results are told in plain words.
-
-    `limit_field` is the server's name for the output limit; `left_out` are fields that it has refused before.
-    """
-    messages = _messages(request.messages) if with_tools else _plain_messages(request.messages)
-    body: JsonObject = {"model": request.model, "messages": list(messages), "stream": True}
-    body["stream_options"] = {"include_usage": True}
-    if with_tools and request.tools:
-        body["tools"] = [
-            {
-                "type": "function",
-                "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
-            }
-            for tool in request.tools
-        ]
-        if request.tool_choice is not ToolChoice.AUTO:
-            body["tool_choice"] = request.tool_choice.value
-    if request.temperature is not None:
-        body["temperature"] = request.temperature
-    if request.max_output_tokens is not None:
-        other = "max_tokens" if limit_field == "max_completion_tokens" else "max_completion_tokens"
-        body[other if limit_field in left_out else limit_field] = request.max_output_tokens
-    if request.stop:
-        body["stop"] = list(request.stop)
-    if request.reasoning_effort is not None:
-        body["reasoning_effort"] = request.reasoning_effort
-    for name in left_out:
-        body.pop(name, None)
-    return _encoder.encode(body)
-
-
-def _messages(messages: Sequence[ChatMessage]) -> Iterator[JsonObject]:
-    for message in messages:
-        match message:
-            case SystemMessage(text):
-                yield {"role": "system", "content": text}
-            case UserMessage(text):
-                yield {"role": "user", "content": text}
-            case ToolMessage(call_id, text):
-                yield {"role": "tool", "tool_call_id": call_id, "content": text}
-            case AssistantMessage(text, tool_calls=calls) if calls:
-                yield {"role": "assistant", "content": text or None, "tool_calls": [_tool_call(call) for call in calls]}
-            case AssistantMessage(text):
-                yield {"role": "assistant", "content": text}
-
-
-def _tool_call(call: ToolCall) -> JsonObject:
-    # Chat templates parse the arguments of earlier calls and fail on anything but an object.
-    arguments = _encoder.encode(arguments_object(call.arguments_json)).decode()
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
-
-
-def _plain_messages(messages: Sequence[ChatMessage]) -> Iterator[JsonObject]:
-    names: dict[str, str] = {}
-    for message in messages:
-        if isinstance(message, ToolMessage):
-            name = names.get(message.tool_call_id, "a tool")
-            yield {"role": "user", "content": f"[Result of {name}: {message.text}]"}
-        elif isinstance(message, AssistantMessage):
-            names.update((call.id, call.name) for call in message.tool_calls)
-            calls = [f"[Called {call.name} with {call.arguments_json}]" for call in message.tool_calls]
-            yield {"role": "assistant", "content": "\n".join([message.text, *calls] if message.text else calls)}
-        else:
-            yield {"role": "system" if isinstance(message, SystemMessage) else "user", "content": message.text}

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from agent_svc.adapters.models import failures
+from agent_svc.adapters.models.retrying import wait_for_retry
 from agent_svc.domain.model import ModelError, ModelTimeout, ModelUnavailable
 
 _MAX_ERROR_BODY = 64 * 1024
 _MAX_BODY = 64 * 1024 * 1024
 _DRAIN_S = 0.1
-_JITTER = random.SystemRandom()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,16 @@ class Limits:
 
 
 class Transport:
-    """One model server. `server` is how messages call it, e.g. "The model server at http://127.0.0.1:8000/v1"."""
+    """One model server. `server` is how messages call it, e.g. "The model server at http://127.0.0.1:8000/v1".
+
+    `origin` is its host and port.
+    """
 
     def __init__(self, server: str, base_url: str, headers: Mapping[str, str], limits: Limits) -> None:
         self.server = server
         self.limits = limits
         self._base_url = base_url.rstrip("/")
+        self.origin = urlsplit(base_url).netloc.rpartition("@")[2]
         # What a provider says of a request may quote the key that came with it.
         self._secrets = [value.removeprefix("Bearer ").encode() for value in headers.values() if len(value) >= 16]
         self._headers = {
@@ -110,14 +114,7 @@ class Transport:
 
     async def wait_for_retry(self, attempt: int, error: ModelError) -> bool:
         """After the failed `attempt` (from 1): wait and return True, or return False when another is not worth it."""
-        if not error.retryable or isinstance(error, ModelTimeout) or attempt >= self.limits.attempts:
-            return False
-        asked: float | None = getattr(error, "retry_after_s", None)
-        if asked is not None and asked > self.limits.max_retry_wait_s:
-            return False
-        backoff = self.limits.backoff_s * 2 ** (attempt - 1) * _JITTER.uniform(0.75, 1.25)
-        await asyncio.sleep(max(backoff, asked or 0.0))
-        return True
+        return not self._closed and await wait_for_retry(self.limits, attempt, error)
 
     def silent_for(self, seconds: float) -> ModelTimeout:
         """The error of a server that has sent nothing for so long."""

@@ -118,27 +118,49 @@ async def test_garbage_in_the_middle_ends_the_answer(provider: ModelProvider, se
 
 
 @pytest.mark.parametrize(
-    ("step", "heard_before"),
+    ("step", "heard_before", "asked"),
     [
-        (Step(stall_before_head=True), ""),
-        (Step(text="one two", stall_after=0), ""),
-        (Step(text="one ", stall_after=1), "one "),
+        (Step(stall_before_head=True), "", 2),
+        (Step(text="one two", stall_after=0), "", 2),
+        (Step(text="one ", stall_after=1), "one ", 1),
     ],
     ids=["no head", "no first token", "in the middle"],
 )
 async def test_silence_ends_in_a_timeout(
-    provider: ModelProvider, server: FakeModelServer, step: Step, heard_before: str
+    provider: ModelProvider, server: FakeModelServer, step: Step, heard_before: str, asked: int
 ) -> None:
-    server.script("silent", step)
+    server.script("silent", step, repeat=True)
     start = time.monotonic()
     heard, error = await heard_until_error(provider, "silent")
     waited = time.monotonic() - start
     assert isinstance(error, ModelTimeout)
     assert "sent nothing for" in str(error)
     assert heard == heard_before
-    assert 0.35 <= waited < 4
-    assert len(server.book.requests) == 1
+    assert 0.35 * asked <= waited < 4 * asked
+    assert len(server.book.requests) == asked
     await server.until(lambda book: book.in_flight == 0, timeout_s=1)
+
+
+async def test_after_one_silence_the_second_try_counts(provider: ModelProvider, server: FakeModelServer) -> None:
+    server.script("silent", Step(stall_before_head=True), Step(text="sorry, here"))
+    assert (await collect(provider, ask("silent")))[1].text == "sorry, here"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"retry-after-ms": "900"},
+        {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "900ms"},
+        {"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT", "x-ratelimit-reset": "900ms"},
+    ],
+    ids=["milliseconds", "used up", "date in the past"],
+)
+async def test_waits_in_other_words(provider: ModelProvider, server: FakeModelServer, headers: dict[str, str]) -> None:
+    server.script("busy", Step(status=429, headers=headers), Step(text="now"))
+    start = time.monotonic()
+    assert (await collect(provider, ask("busy")))[1].text == "now"
+    waited = time.monotonic() - start
+    assert (waited < 0.9) if "Retry-After" in headers else (waited >= 0.9)
 
 
 async def test_a_slow_but_living_stream_is_not_cut(provider: ModelProvider, server: FakeModelServer) -> None:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from agent_svc.adapters.models import OpenAIChatProvider
+from agent_svc.adapters.models import AnthropicProvider, OpenAIChatProvider
 from agent_svc.domain.model import (
     AssistantMessage,
     ModelFinished,
@@ -189,3 +189,55 @@ async def test_the_key_travels_and_no_history_is_lost(server: FakeModelServer, p
     assert finished.text == "You said: c"
     assert len(server.book.requests[0].body["messages"]) == 3
     assert server.book.requests[0].credential == "test-secret-key-1"
+
+
+async def test_what_was_signed_comes_back_with_the_results(server: FakeModelServer, provider: ModelProvider) -> None:
+    server.script("look", Step(reasoning="Where?", tool_calls=[ScriptedCall("look")]), Step(text="Seen."))
+    asked = ModelRequest("scripted", [UserMessage("look")], tools=[ToolSpec("look", "Looks.")], reasoning_effort="low")
+    _, first = await collect(provider, asked)
+    told = [*asked.messages, first.message(), ToolMessage(first.tool_calls[0].id, "sky")]
+    await collect(provider, ModelRequest("scripted", told, tools=asked.tools, reasoning_effort="low"))
+    sent = server.book.requests[1].body["messages"][1]
+    if isinstance(provider, OpenAIChatProvider):
+        assert sent["reasoning_content"] == "Where?"
+    else:
+        assert sent["content"][0] == {"type": "thinking", "thinking": "Where?", "signature": "c2lnbmVk"}
+
+
+async def test_an_answer_with_a_schema_is_text_in_both_protocols(server: FakeModelServer) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    request = ModelRequest("scripted", [UserMessage("count")], output_schema=schema)
+    server.script(
+        "count",
+        Step(text='{"n": 3}'),
+        Step(text="Here it is:", tool_calls=[ScriptedCall("final_answer", '{"n": 3}')]),
+        Step(text='{"n": 3}'),
+    )
+    one, other = OpenAIChatProvider(server.url), AnthropicProvider("k", server.url)
+    for provider in (one, other, other):  # The last time the model does not call the tool.
+        deltas, finished = await collect(provider, request)
+        assert finished.text == '{"n": 3}'
+        assert "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)) == finished.text
+        assert finished.stop_reason is StopReason.END_TURN
+        assert not finished.tool_calls
+    await one.aclose()
+    await other.aclose()
+
+
+async def test_a_server_without_response_format_is_told_in_words(
+    server: FakeModelServer, openai: OpenAIChatProvider
+) -> None:
+    server.script("count", Step(status=400, error="This response_format type is unavailable now"), Step(text="{}"))
+    await collect(openai, ModelRequest("m", [UserMessage("count")], output_schema={"type": "object"}))
+    assert "one JSON object that matches" in server.book.requests[1].body["messages"][0]["content"]
+
+
+async def test_a_model_that_wants_to_think_in_the_new_way_is_asked_so_from_then_on(server: FakeModelServer) -> None:
+    refusal = '"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive" and "output_config.effort".'
+    server.script("think", Step(status=400, error=refusal), Step(text="a"), Step(text="b"))
+    provider = AnthropicProvider("k", server.url)
+    request = ModelRequest("claude", [UserMessage("think")], reasoning_effort="high")
+    assert [(await collect(provider, request))[1].text for _ in range(2)] == ["a", "b"]
+    await provider.aclose()
+    kinds = [seen.body["thinking"]["type"] for seen in server.book.requests]
+    assert kinds == ["enabled", "adaptive", "adaptive"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from agent_svc.adapters.models.anthropic_wire import DEFAULT_MAX_TOKENS, encode_request
+from agent_svc.adapters.models.anthropic_request import DEFAULT_MAX_TOKENS, Dialect, encode_request
+from agent_svc.adapters.models.proof import Proof, ThinkingBlock, written
+from agent_svc.domain.image import Image
 from agent_svc.domain.model import (
     AssistantMessage,
     ModelRequest,
@@ -18,8 +20,12 @@ from agent_svc.domain.model import (
 )
 
 
-def encode(request: ModelRequest) -> dict[str, Any]:
-    return json.loads(encode_request(request))
+def encode(request: ModelRequest, **options: Any) -> dict[str, Any]:
+    return json.loads(encode_request(request, Dialect(**options)))
+
+
+def signed(*blocks: ThinkingBlock, origin: str = "") -> str:
+    return written(Proof(origin, thinking=list(blocks)))
 
 
 def roles(body: dict[str, Any]) -> list[str]:
@@ -88,7 +94,7 @@ def test_tools_and_settings_have_their_places() -> None:
 
 def test_thinking_is_asked_for_and_its_proof_given_back() -> None:
     call = ToolCall("c1", "f", "{}")
-    thought = AssistantMessage("", "because", (call,), reasoning_signature="sig")
+    thought = AssistantMessage("", "because", (call,), signed(ThinkingBlock(7, "sig")))
     messages = [UserMessage("x"), thought, ToolMessage("c1", "ok")]
     body = encode(ModelRequest("claude", messages, temperature=0.3, reasoning_effort="medium"))
     assert body["thinking"] == {"type": "enabled", "budget_tokens": 8192}
@@ -106,3 +112,68 @@ def test_thinking_is_not_asked_for_where_it_would_be_refused() -> None:
         ModelRequest("claude", [user], reasoning_effort="high", tool_choice=ToolChoice.REQUIRED)
     )
     assert "thinking" not in encode(ModelRequest("claude", [user]))
+
+
+ORIGIN = "api.anthropic.com"
+
+
+def test_signed_thinking_stands_where_the_model_put_it() -> None:
+    calls = (ToolCall("toolu_1", "look", '{"at": "sky"}'), ToolCall("toolu_2", "listen", "{}"))
+    thoughts = signed(
+        ThinkingBlock(5, "first"),
+        ThinkingBlock(redacted="opaque", text_before=4),
+        ThinkingBlock(6, "second", text_before=4, calls_before=1),
+        origin=ORIGIN,
+    )
+    answer = AssistantMessage("Aha.", "Hm … And so", calls, thoughts)
+    messages = [UserMessage("x"), answer, ToolMessage("toolu_1", "a"), ToolMessage("toolu_2", "b")]
+    request = ModelRequest("claude", messages, reasoning_effort="low")
+    blocks = encode(request, origin=ORIGIN)["messages"][1]["content"]
+    assert [block.get("thinking") or block["type"] for block in blocks] == [
+        "Hm … ",
+        "text",
+        "redacted_thinking",
+        "tool_use",
+        "And so",
+        "tool_use",
+    ]
+    assert (blocks[0]["signature"], blocks[2]["data"], blocks[4]["signature"]) == ("first", "opaque", "second")
+
+    elsewhere = encode(request, origin="other.example")
+    assert "thinking" not in elsewhere
+    assert [block["type"] for block in elsewhere["messages"][1]["content"]] == ["text", "tool_use", "tool_use"]
+
+
+def test_newer_models_are_asked_to_think_in_their_own_way() -> None:
+    body = encode(ModelRequest("claude", [UserMessage("x")], reasoning_effort="minimal"), adaptive=True)
+    assert body["thinking"] == {"type": "adaptive", "display": "summarized"}
+    assert body["output_config"] == {"effort": "low"}
+    plain = encode(ModelRequest("claude", [UserMessage("x")], temperature=0.3), left_out=frozenset({"temperature"}))
+    assert "temperature" not in plain
+
+
+def test_images_stand_before_the_text() -> None:
+    images = (Image("image/png", b"\x89PNG\r\n\x1a\n"), Image(url="https://example.org/a.jpg"))
+    content = encode(ModelRequest("claude", [UserMessage("What is it?", images)]))["messages"][0]["content"]
+    assert content[0]["source"] == {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
+    assert content[1]["source"] == {"type": "url", "url": "https://example.org/a.jpg"}
+    assert content[2]["text"] == "What is it?"
+
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
+
+
+def test_an_answer_with_a_schema_is_a_tool_that_must_be_called() -> None:
+    body = encode(ModelRequest("claude", [UserMessage("x")], output_schema=SCHEMA))
+    assert body["tool_choice"] == {"type": "tool", "name": "final_answer"}
+    assert body["tools"][0]["input_schema"] == SCHEMA
+
+    tools = [ToolSpec("final_answer", "Theirs.")]
+    body = encode(ModelRequest("claude", [UserMessage("x")], tools=tools, output_schema=SCHEMA))
+    assert body["tool_choice"] == {"type": "any"}
+    assert [tool["name"] for tool in body["tools"]] == ["final_answer", "final_answer_"]
+
+    body = encode(ModelRequest("claude", [UserMessage("x")], reasoning_effort="low", output_schema=SCHEMA))
+    assert "tool_choice" not in body
+    assert body["thinking"]["type"] == "enabled"
+    assert "by calling the tool final_answer" in body["system"][0]["text"]

@@ -61,8 +61,7 @@ def as_expected(finished: ModelFinished, expected: dict[str, Any]) -> dict[str, 
     usage = {name: getattr(finished.usage, name) for name in expected["usage"]}
     values = {"text": finished.text, "reasoning": finished.reasoning, "tool_calls": calls, "usage": usage}
     values["stop_reason"] = finished.stop_reason.value
-    if finished.reasoning_signature:
-        values["reasoning_signature"] = finished.reasoning_signature
+    values["proof"] = json.loads(finished.reasoning_signature or "{}")
     return values
 
 
@@ -76,6 +75,7 @@ def test_a_recorded_stream_decodes_to_what_stands_beside_it(name: str, ends: str
         stream = stream.replace(b"\n", b"\r\n")
     protocol = expected.pop("protocol")
     assert expected.pop("about")
+    expected.setdefault("proof", {})
 
     if "error" in expected:
         with pytest.raises(ModelError) as caught:
@@ -94,6 +94,39 @@ def test_a_recorded_stream_decodes_to_what_stands_beside_it(name: str, ends: str
         pieces = [e.arguments for e in events if isinstance(e, ToolCallDelta) and e.index == index]
         assert ("".join(pieces) or "{}") == call.arguments_json
     assert len({call.id for call in finished.tool_calls}) == len(finished.tool_calls)
+
+
+@pytest.mark.parametrize("ends", ["lf", "crlf"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_cut_at_any_byte_changes_nothing(name: str, ends: str) -> None:
+    protocol = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))["protocol"]
+    stream = (GOLDEN / f"{name}.sse").read_bytes()
+    places = range(1, len(stream))
+    if ends == "crlf":
+        stream = stream.replace(b"\n", b"\r\n")
+        places = [i for i in range(1, len(stream)) if b"\r" in stream[i - 1 : i + 2] or b"\n" in stream[i - 1 : i + 2]]
+    whole = outcome(protocol, [stream])
+    for place in places:
+        assert outcome(protocol, [stream[:place], stream[place:]]) == whole, stream[max(0, place - 20) : place + 20]
+
+
+def outcome(protocol: str, chunks: list[bytes]) -> tuple[object, ...]:
+    """What an answer comes to: its parts without the ids that the decoder makes up, or its error."""
+    decoder = decoder_for(protocol)
+    events: list[ModelEvent] = []
+    try:
+        for chunk in [*chunks, b""]:
+            events.extend(decoder.feed(chunk))
+            if decoder.over:
+                break
+    except ModelError as error:
+        return type(error), str(error)
+    finished = events.pop()
+    assert isinstance(finished, ModelFinished)
+    calls = [(call.name, call.arguments_json) for call in finished.tool_calls]
+    texts = ["".join(e.text for e in events if isinstance(e, kind)) for kind in (TextDelta, ReasoningDelta)]
+    assert texts == [finished.text, finished.reasoning]
+    return finished.text, finished.reasoning, calls, finished.usage, finished.stop_reason, finished.reasoning_signature
 
 
 def test_there_are_streams_of_both_protocols() -> None:

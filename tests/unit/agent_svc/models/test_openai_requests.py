@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from agent_svc.adapters.models.openai_wire import encode_request
+from agent_svc.adapters.models.openai_request import NO_IMAGES_NOTE, Dialect, encode_request
+from agent_svc.adapters.models.proof import Proof, written
+from agent_svc.domain.image import Image
 from agent_svc.domain.model import (
     AssistantMessage,
     ModelRequest,
@@ -29,8 +31,7 @@ TOOL = ToolSpec("weather", "Tells the weather.", {"type": "object", "properties"
 
 
 def encode(request: ModelRequest, **options: Any) -> dict[str, Any]:
-    values: dict[str, Any] = {"with_tools": True, "limit_field": "max_tokens", "left_out": frozenset(), **options}
-    return json.loads(encode_request(request, **values))
+    return json.loads(encode_request(request, Dialect(**options)))
 
 
 def test_a_bare_request_says_nothing_that_was_not_asked() -> None:
@@ -96,3 +97,73 @@ def test_a_refused_field_is_left_out_and_the_limit_takes_its_other_name() -> Non
     body = encode(request, left_out=frozenset({"max_tokens", "max_completion_tokens"}))
     assert "max_tokens" not in body
     assert "max_completion_tokens" not in body
+
+
+def test_what_a_server_signed_goes_back_to_it_and_to_no_other() -> None:
+    details = [{"type": "reasoning.text", "text": "Hm.", "signature": "s", "index": 0}]
+    extra = {"google": {"thought_signature": "zz"}}
+    call = ToolCall("c1", "f", "{}")
+    signature = written(Proof("here", details=details, calls={0: extra}))
+    request = ModelRequest(
+        "m", [UserMessage("x"), AssistantMessage("", "Hm.", (call,), signature), ToolMessage("c1", "ok")]
+    )
+    sent = encode(request, origin="here")["messages"][1]
+    assert sent["reasoning_details"] == details
+    assert sent["tool_calls"][0]["extra_content"] == extra
+    for options in (
+        {"origin": "there"},
+        {"origin": "here", "left_out": frozenset({"reasoning_details", "extra_content"})},
+    ):
+        sent = encode(request, **options)["messages"][1]
+        assert sent.keys() == {"role", "content", "tool_calls"}
+        assert "extra_content" not in sent["tool_calls"][0]
+
+
+def test_plain_reasoning_goes_back_in_turns_that_call_tools_and_only_there() -> None:
+    signature = written(Proof("here", reasoning_field="reasoning_content"))
+    chat = [UserMessage("a"), AssistantMessage("b", "why", (), signature)]
+    turn = [
+        UserMessage("c"),
+        AssistantMessage("", "look first", (ToolCall("c1", "f", "{}"),), signature),
+        ToolMessage("c1", "ok"),
+        AssistantMessage("d", "so", (), signature),
+    ]
+    messages = encode(ModelRequest("m", [*chat, *turn, UserMessage("e")]), origin="here")["messages"]
+    assert [message.get("reasoning_content") for message in messages] == [
+        None,
+        None,
+        None,
+        "look first",
+        None,
+        "so",
+        None,
+    ]
+
+
+def test_images_are_sent_or_their_absence_is_told() -> None:
+    images = (Image("image/png", b"\x89PNG\r\n\x1a\n"), Image(url="https://example.org/a.jpg"))
+    request = ModelRequest("gpt", [UserMessage("What is it?", images)])
+    content = encode(request)["messages"][0]["content"]
+    assert [part["type"] for part in content] == ["image_url", "image_url", "text"]
+    assert content[0]["image_url"]["url"] == "data:image/png;base64,iVBORw0KGgo="
+    assert content[1]["image_url"]["url"] == "https://example.org/a.jpg"
+    for options in ({"with_images": False}, {"with_images": False, "with_tools": False}):
+        said = encode(request, **options)["messages"][0]["content"]
+        assert said == f"{NO_IMAGES_NOTE}\n{NO_IMAGES_NOTE}\nWhat is it?"
+
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
+
+
+def test_a_schema_is_asked_for_in_the_strictest_way_there_is() -> None:
+    messages = [SystemMessage("Be kind."), UserMessage("x")]
+    asked = encode(ModelRequest("m", messages, output_schema=SCHEMA))["response_format"]
+    assert asked == {"type": "json_schema", "json_schema": {"name": "final_answer", "schema": SCHEMA, "strict": False}}
+    closed = {**SCHEMA, "required": ["n"], "additionalProperties": False}
+    assert encode(ModelRequest("m", messages, output_schema=closed))["response_format"]["json_schema"]["strict"] is True
+
+    refused = encode(ModelRequest("m", messages, output_schema=SCHEMA), left_out=frozenset({"response_format"}))
+    assert "response_format" not in refused
+    assert refused["messages"][0]["content"].startswith("Be kind.\n\nYour final answer must be one JSON object")
+    bare = encode(ModelRequest("m", messages[1:], output_schema=SCHEMA), left_out=frozenset({"response_format"}))
+    assert [message["role"] for message in bare["messages"]] == ["system", "user"]

@@ -138,6 +138,8 @@ class AgentSettings(_message.Message):
     PASSIVE_RECALL_FIELD_NUMBER: _builtins.int
     PASSIVE_RECALL_TOKENS_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
+    FALLBACK_MODELS_FIELD_NUMBER: _builtins.int
+    REASONING_EFFORT_FIELD_NUMBER: _builtins.int
     max_steps: _builtins.int
     """Most model calls in one run: 1 to 1,000, default 20."""
     context_window_tokens: _builtins.int
@@ -152,6 +154,16 @@ class AgentSettings(_message.Message):
     """Most tokens that recalled hits may take; default 512."""
     time_zone: _builtins.str
     """IANA name of the time zone that the agent is told the time in; default UTC."""
+    reasoning_effort: _builtins.str
+    """How hard a reasoning model shall think: `minimal`, `low`, `medium` or `high`; default: the provider's. Models that do not
+    reason ignore it.
+    """
+    @_builtins.property
+    def fallback_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models to take instead, in this order, when the agent's own is down, over its quota or not usable. The first of them that
+        answers does the rest of the run. Example: `anthropic/claude-sonnet-4-5`.
+        """
+
     def __init__(
         self,
         *,
@@ -162,10 +174,12 @@ class AgentSettings(_message.Message):
         passive_recall: _builtins.bool | None = ...,
         passive_recall_tokens: _builtins.int | None = ...,
         time_zone: _builtins.str | None = ...,
+        fallback_models: _abc.Iterable[_builtins.str] | None = ...,
+        reasoning_effort: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_max_output_tokens", b"_max_output_tokens", "_max_steps", b"_max_steps", "_passive_recall", b"_passive_recall", "_passive_recall_tokens", b"_passive_recall_tokens", "_temperature", b"_temperature", "_time_zone", b"_time_zone", "context_window_tokens", b"context_window_tokens", "max_output_tokens", b"max_output_tokens", "max_steps", b"max_steps", "passive_recall", b"passive_recall", "passive_recall_tokens", b"passive_recall_tokens", "temperature", b"temperature", "time_zone", b"time_zone"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_max_output_tokens", b"_max_output_tokens", "_max_steps", b"_max_steps", "_passive_recall", b"_passive_recall", "_passive_recall_tokens", b"_passive_recall_tokens", "_reasoning_effort", b"_reasoning_effort", "_temperature", b"_temperature", "_time_zone", b"_time_zone", "context_window_tokens", b"context_window_tokens", "max_output_tokens", b"max_output_tokens", "max_steps", b"max_steps", "passive_recall", b"passive_recall", "passive_recall_tokens", b"passive_recall_tokens", "reasoning_effort", b"reasoning_effort", "temperature", b"temperature", "time_zone", b"time_zone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_max_output_tokens", b"_max_output_tokens", "_max_steps", b"_max_steps", "_passive_recall", b"_passive_recall", "_passive_recall_tokens", b"_passive_recall_tokens", "_temperature", b"_temperature", "_time_zone", b"_time_zone", "context_window_tokens", b"context_window_tokens", "max_output_tokens", b"max_output_tokens", "max_steps", b"max_steps", "passive_recall", b"passive_recall", "passive_recall_tokens", b"passive_recall_tokens", "temperature", b"temperature", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_max_output_tokens", b"_max_output_tokens", "_max_steps", b"_max_steps", "_passive_recall", b"_passive_recall", "_passive_recall_tokens", b"_passive_recall_tokens", "_reasoning_effort", b"_reasoning_effort", "_temperature", b"_temperature", "_time_zone", b"_time_zone", "context_window_tokens", b"context_window_tokens", "fallback_models", b"fallback_models", "max_output_tokens", b"max_output_tokens", "max_steps", b"max_steps", "passive_recall", b"passive_recall", "passive_recall_tokens", b"passive_recall_tokens", "reasoning_effort", b"reasoning_effort", "temperature", b"temperature", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_window_tokens: _TypeAlias = _typing.Literal["context_window_tokens"]  # noqa: Y015
     _WhichOneofArgType__context_window_tokens: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens"]  # noqa: Y015
@@ -177,6 +191,8 @@ class AgentSettings(_message.Message):
     _WhichOneofArgType__passive_recall: _TypeAlias = _typing.Literal["_passive_recall", b"_passive_recall"]  # noqa: Y015
     _WhichOneofReturnType__passive_recall_tokens: _TypeAlias = _typing.Literal["passive_recall_tokens"]  # noqa: Y015
     _WhichOneofArgType__passive_recall_tokens: _TypeAlias = _typing.Literal["_passive_recall_tokens", b"_passive_recall_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__reasoning_effort: _TypeAlias = _typing.Literal["reasoning_effort"]  # noqa: Y015
+    _WhichOneofArgType__reasoning_effort: _TypeAlias = _typing.Literal["_reasoning_effort", b"_reasoning_effort"]  # noqa: Y015
     _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
     _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
     _WhichOneofReturnType__time_zone: _TypeAlias = _typing.Literal["time_zone"]  # noqa: Y015
@@ -191,6 +207,8 @@ class AgentSettings(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__passive_recall) -> _WhichOneofReturnType__passive_recall | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__passive_recall_tokens) -> _WhichOneofReturnType__passive_recall_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning_effort) -> _WhichOneofReturnType__reasoning_effort | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
     @_typing.overload

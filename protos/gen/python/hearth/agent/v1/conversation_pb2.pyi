@@ -152,6 +152,7 @@ class Message(_message.Message):
     TOOL_CALL_ID_FIELD_NUMBER: _builtins.int
     TOOL_OUTCOME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Server-assigned, `msg_…`."""
     organization_id: _builtins.str
@@ -180,6 +181,10 @@ class Message(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was written."""
 
+    @_builtins.property
+    def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___Image]:
+        """For a user message: what was shown with it, without the bytes."""
+
     def __init__(
         self,
         *,
@@ -195,14 +200,55 @@ class Message(_message.Message):
         tool_call_id: _builtins.str = ...,
         tool_outcome: Global___ToolCallOutcome.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        images: _abc.Iterable[Global___Image] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "create_time", b"create_time", "id", b"id", "organization_id", b"organization_id", "reasoning", b"reasoning", "role", b"role", "run_id", b"run_id", "seq", b"seq", "text", b"text", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls", "tool_outcome", b"tool_outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "create_time", b"create_time", "id", b"id", "images", b"images", "organization_id", b"organization_id", "reasoning", b"reasoning", "role", b"role", "run_id", b"run_id", "seq", b"seq", "text", b"text", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls", "tool_outcome", b"tool_outcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Message: _TypeAlias = Message  # noqa: Y015
+
+@_typing.final
+class Image(_message.Message):
+    """Image is a picture that a message shows: PNG, JPEG, GIF or WebP, recognized by its bytes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    media_type: _builtins.str
+    """Example: `image/png`. May be left out on input; named, it must be what the bytes are. Empty for an https address."""
+    data: _builtins.bytes
+    """The file, at most 4 MiB. Input only: messages and events carry its size and hash instead."""
+    url: _builtins.str
+    """An https address, which the model's provider fetches and Hearth does not; on input also a `data:` URL in base64."""
+    size_bytes: _builtins.int
+    """Bytes of the file; 0 for an address. Output only."""
+    sha256: _builtins.str
+    """SHA-256 of the file in hexadecimal digits; empty for an address. Output only."""
+    def __init__(
+        self,
+        *,
+        media_type: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+        url: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "source", b"source", "url", b"url"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "media_type", b"media_type", "sha256", b"sha256", "size_bytes", b"size_bytes", "source", b"source", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["data", "url"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___Image: _TypeAlias = Image  # noqa: Y015
 
 @_typing.final
 class ToolCall(_message.Message):

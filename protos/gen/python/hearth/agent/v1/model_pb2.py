@@ -24,13 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bhearth/agent/v1/model.proto\x12\x0fhearth.agent.v1\"\x86\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06usable\x18\x02 \x01(\x08\x12\x17\n\x0funusable_reason\x18\x03 \x01(\t\x12\x16\n\x0esupports_tools\x18\x04 \x01(\x08\x12\x1d\n\x15\x63ontext_window_tokens\x18\x05 \x01(\x05\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x06 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bhearth/agent/v1/model.proto\x12\x0fhearth.agent.v1\"\xcd\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06usable\x18\x02 \x01(\x08\x12\x17\n\x0funusable_reason\x18\x03 \x01(\t\x12\x16\n\x0esupports_tools\x18\x04 \x01(\x08\x12\x1d\n\x15\x63ontext_window_tokens\x18\x05 \x01(\x05\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x06 \x01(\x08\x12-\n\x06images\x18\x07 \x01(\x0e\x32\x1d.hearth.agent.v1.ModelSupport\x12\x30\n\treasoning\x18\x08 \x01(\x0e\x32\x1d.hearth.agent.v1.ModelSupport\x12\x38\n\x11structured_output\x18\t \x01(\x0e\x32\x1d.hearth.agent.v1.ModelSupport\x12*\n\x05price\x18\n \x01(\x0b\x32\x1b.hearth.agent.v1.ModelPrice\"A\n\nModelPrice\x12\r\n\x05input\x18\x01 \x01(\x01\x12\x0e\n\x06output\x18\x02 \x01(\x01\x12\x14\n\x0c\x63\x61\x63hed_input\x18\x03 \x01(\x01*Z\n\x0cModelSupport\x12\x1d\n\x19MODEL_SUPPORT_UNSPECIFIED\x10\x00\x12\x15\n\x11MODEL_SUPPORT_YES\x10\x01\x12\x14\n\x10MODEL_SUPPORT_NO\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hearth.agent.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MODELSUPPORT']._serialized_start=451
+  _globals['_MODELSUPPORT']._serialized_end=541
   _globals['_MODEL']._serialized_start=49
-  _globals['_MODEL']._serialized_end=183
+  _globals['_MODEL']._serialized_end=382
+  _globals['_MODELPRICE']._serialized_start=384
+  _globals['_MODELPRICE']._serialized_end=449
 # @@protoc_insertion_point(module_scope)

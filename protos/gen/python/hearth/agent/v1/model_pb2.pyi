@@ -5,6 +5,7 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -15,6 +16,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ModelSupport:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelSupportEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelSupport.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_SUPPORT_UNSPECIFIED: _ModelSupport.ValueType  # 0
+    """Not known: it is tried, and a refusal reported."""
+    MODEL_SUPPORT_YES: _ModelSupport.ValueType  # 1
+    """It can."""
+    MODEL_SUPPORT_NO: _ModelSupport.ValueType  # 2
+    """It cannot."""
+
+class ModelSupport(_ModelSupport, metaclass=_ModelSupportEnumTypeWrapper):
+    """ModelSupport says whether a model can do something."""
+
+MODEL_SUPPORT_UNSPECIFIED: ModelSupport.ValueType  # 0
+"""Not known: it is tried, and a refusal reported."""
+MODEL_SUPPORT_YES: ModelSupport.ValueType  # 1
+"""It can."""
+MODEL_SUPPORT_NO: ModelSupport.ValueType  # 2
+"""It cannot."""
+Global___ModelSupport: _TypeAlias = ModelSupport  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):
@@ -28,6 +53,10 @@ class Model(_message.Message):
     SUPPORTS_TOOLS_FIELD_NUMBER: _builtins.int
     CONTEXT_WINDOW_TOKENS_FIELD_NUMBER: _builtins.int
     DEFAULT_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    REASONING_FIELD_NUMBER: _builtins.int
+    STRUCTURED_OUTPUT_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`<provider>/<name>`."""
     usable: _builtins.bool
@@ -40,6 +69,16 @@ class Model(_message.Message):
     """Tokens it can read at the most; 0 if not known."""
     default: _builtins.bool
     """Whether it is the one that agents get when they name none."""
+    images: Global___ModelSupport.ValueType
+    """Whether it takes images in messages."""
+    reasoning: Global___ModelSupport.ValueType
+    """Whether it reasons before it answers, and shows it."""
+    structured_output: Global___ModelSupport.ValueType
+    """Whether its server holds answers to a JSON Schema by itself. Where it does not, the model is told in words and its answer checked."""
+    @_builtins.property
+    def price(self) -> Global___ModelPrice:
+        """What it costs; absent if not known."""
+
     def __init__(
         self,
         *,
@@ -49,11 +88,45 @@ class Model(_message.Message):
         supports_tools: _builtins.bool = ...,
         context_window_tokens: _builtins.int = ...,
         default: _builtins.bool = ...,
+        images: Global___ModelSupport.ValueType = ...,
+        reasoning: Global___ModelSupport.ValueType = ...,
+        structured_output: Global___ModelSupport.ValueType = ...,
+        price: Global___ModelPrice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_window_tokens", b"context_window_tokens", "default", b"default", "name", b"name", "supports_tools", b"supports_tools", "unusable_reason", b"unusable_reason", "usable", b"usable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_window_tokens", b"context_window_tokens", "default", b"default", "images", b"images", "name", b"name", "price", b"price", "reasoning", b"reasoning", "structured_output", b"structured_output", "supports_tools", b"supports_tools", "unusable_reason", b"unusable_reason", "usable", b"usable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class ModelPrice(_message.Message):
+    """ModelPrice is what a provider lists, US dollars per million tokens, without discounts and tiers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    CACHED_INPUT_FIELD_NUMBER: _builtins.int
+    input: _builtins.float
+    """Tokens read."""
+    output: _builtins.float
+    """Tokens written, reasoning included."""
+    cached_input: _builtins.float
+    """Tokens read from the provider's prompt cache; 0 if it lists none."""
+    def __init__(
+        self,
+        *,
+        input: _builtins.float = ...,
+        output: _builtins.float = ...,
+        cached_input: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_input", b"cached_input", "input", b"input", "output", b"output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelPrice: _TypeAlias = ModelPrice  # noqa: Y015

@@ -23,13 +23,14 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from hearth.agent.v1 import conversation_pb2 as hearth_dot_agent_dot_v1_dot_conversation__pb2
 from hearth.agent.v1 import event_pb2 as hearth_dot_agent_dot_v1_dot_event__pb2
 from hearth.agent.v1 import run_pb2 as hearth_dot_agent_dot_v1_dot_run__pb2
 from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
 from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hearth/agent/v1/run_service.proto\x12\x0fhearth.agent.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1bhearth/agent/v1/event.proto\x1a\x19hearth/agent/v1/run.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\"\xdf\x01\n\x0fStartRunRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1d\n\x08\x61gent_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12$\n\x0f\x63onversation_id\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12\x19\n\x04text\x18\x04 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80@\x12:\n\x0b\x62usy_policy\x18\x05 \x01(\x0e\x32\x1b.hearth.agent.v1.BusyPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x42\x0f\n\x06target\x12\x05\xbaH\x02\x08\x01\"5\n\x10StartRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.hearth.agent.v1.Run\"M\n\x12SendMessageRequest\x12\x37\n\x05start\x18\x01 \x01(\x0b\x32 .hearth.agent.v1.StartRunRequestB\x06\xbaH\x03\xc8\x01\x01\"`\n\x13SendMessageResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.hearth.agent.v1.Run\x12&\n\x06\x66rames\x18\x02 \x03(\x0b\x32\x16.hearth.agent.v1.Frame\"H\n\x0fWatchRunRequest\x12\x19\n\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1a\n\tafter_seq\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\":\n\x10WatchRunResponse\x12&\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x16.hearth.agent.v1.Frame\"Z\n\x18WatchConversationRequest\x12\"\n\x0f\x63onversation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1a\n\tafter_seq\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"C\n\x19WatchConversationResponse\x12&\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x16.hearth.agent.v1.Frame\"\xbb\x01\n\x0cWatchRequest\x12\x34\n\tsubscribe\x18\x01 \x01(\x0b\x32\x1f.hearth.agent.v1.WatchSubscribeH\x00\x12\x38\n\x0bunsubscribe\x18\x02 \x01(\x0b\x32!.hearth.agent.v1.WatchUnsubscribeH\x00\x12,\n\x05renew\x18\x03 \x01(\x0b\x32\x1b.hearth.agent.v1.WatchRenewH\x00\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"\xca\x01\n\x0eWatchSubscribe\x12\x1d\n\x0csubscription\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x1b\n\x06run_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12$\n\x0f\x63onversation_id\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12\x1f\n\tafter_seq\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x01\x88\x01\x01\x12\x17\n\x05token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@B\x0e\n\x05topic\x12\x05\xbaH\x02\x08\x01\x42\x0c\n\n_after_seq\"1\n\x10WatchUnsubscribe\x12\x1d\n\x0csubscription\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\"F\n\nWatchRenew\x12\x1d\n\x0csubscription\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x19\n\x05token\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80@\":\n\rWatchResponse\x12)\n\x05items\x18\x01 \x03(\x0b\x32\x1a.hearth.agent.v1.WatchItem\"\xb8\x01\n\tWatchItem\x12\x14\n\x0csubscription\x18\x01 \x01(\x03\x12\x36\n\nsubscribed\x18\x02 \x01(\x0b\x32 .hearth.agent.v1.WatchSubscribedH\x00\x12\'\n\x05\x66rame\x18\x03 \x01(\x0b\x32\x16.hearth.agent.v1.FrameH\x00\x12,\n\x05\x65nded\x18\x04 \x01(\x0b\x32\x1b.hearth.agent.v1.WatchEndedH\x00\x42\x06\n\x04kind\"`\n\x0fWatchSubscribed\x12\x10\n\x08head_seq\x18\x01 \x01(\x03\x12\x11\n\tfirst_seq\x18\x02 \x01(\x03\x12\x17\n\x0f\x63onversation_id\x18\x03 \x01(\t\x12\x0f\n\x07resumed\x18\x04 \x01(\x08\";\n\nWatchEnded\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"*\n\rGetRunRequest\x12\x19\n\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"3\n\x0eGetRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.hearth.agent.v1.Run\"\xc6\x01\n\x0fListRunsRequest\x12\x19\n\x08\x61gent_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12 \n\x0f\x63onversation_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12<\n\x06states\x18\x03 \x03(\x0e\x32\x19.hearth.agent.v1.RunStateB\x11\xbaH\x0e\x92\x01\x0b\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x1a\n\tpage_size\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"O\n\x10ListRunsResponse\x12\"\n\x04runs\x18\x01 \x03(\x0b\x32\x14.hearth.agent.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x14GetRunContextRequest\x12\x19\n\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"F\n\x15GetRunContextResponse\x12-\n\x08\x63ontexts\x18\x01 \x03(\x0b\x32\x1b.hearth.agent.v1.RunContext\"-\n\x10\x43\x61ncelRunRequest\x12\x19\n\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"6\n\x11\x43\x61ncelRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.hearth.agent.v1.Run\"\xc2\x01\n\x16ResolveApprovalRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x19\n\x06run_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1e\n\x0b\x61pproval_id\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12 \n\x0e\x61rguments_hash\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x10\n\x08\x61pproved\x18\x05 \x01(\x08\x12\x18\n\x06reason\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \"<\n\x17ResolveApprovalResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.hearth.agent.v1.Run\"\x91\x01\n\x18SubmitToolResultsRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x19\n\x06run_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x39\n\x07results\x18\x03 \x03(\x0b\x32\x1b.hearth.agent.v1.ToolResultB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x01\"Y\n\nToolResult\x12 \n\x0ctool_call_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12\x17\n\x04text\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@\x12\x10\n\x08is_error\x18\x03 \x01(\x08\">\n\x19SubmitToolResultsResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.hearth.agent.v1.Run*s\n\nBusyPolicy\x12\x1b\n\x17\x42USY_POLICY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42USY_POLICY_QUEUE\x10\x01\x12\x16\n\x12\x42USY_POLICY_REFUSE\x10\x02\x12\x19\n\x15\x42USY_POLICY_INTERRUPT\x10\x03\x32\xf0\x08\n\nRunService\x12\x63\n\x08StartRun\x12 .hearth.agent.v1.StartRunRequest\x1a!.hearth.agent.v1.StartRunResponse\"\x12\xa8\xbb\x18\x03\xb2\xbb\x18\n\x08\x02\x1a\x06run.id\x12n\n\x0bSendMessage\x12#.hearth.agent.v1.SendMessageRequest\x1a$.hearth.agent.v1.SendMessageResponse\"\x12\xa8\xbb\x18\x03\xb2\xbb\x18\n\x08\x02\x1a\x06run.id0\x01\x12W\n\x08WatchRun\x12 .hearth.agent.v1.WatchRunRequest\x1a!.hearth.agent.v1.WatchRunResponse\"\x04\xa8\xbb\x18\x02\x30\x01\x12r\n\x11WatchConversation\x12).hearth.agent.v1.WatchConversationRequest\x1a*.hearth.agent.v1.WatchConversationResponse\"\x04\xa8\xbb\x18\x02\x30\x01\x12P\n\x05Watch\x12\x1d.hearth.agent.v1.WatchRequest\x1a\x1e.hearth.agent.v1.WatchResponse\"\x04\xa8\xbb\x18\x02(\x01\x30\x01\x12O\n\x06GetRun\x12\x1e.hearth.agent.v1.GetRunRequest\x1a\x1f.hearth.agent.v1.GetRunResponse\"\x04\xa8\xbb\x18\x02\x12U\n\x08ListRuns\x12 .hearth.agent.v1.ListRunsRequest\x1a!.hearth.agent.v1.ListRunsResponse\"\x04\xa8\xbb\x18\x02\x12\x64\n\rGetRunContext\x12%.hearth.agent.v1.GetRunContextRequest\x1a&.hearth.agent.v1.GetRunContextResponse\"\x04\xa8\xbb\x18\x02\x12\x66\n\tCancelRun\x12!.hearth.agent.v1.CancelRunRequest\x1a\".hearth.agent.v1.CancelRunResponse\"\x12\xa8\xbb\x18\x03\xb2\xbb\x18\n\x08\x02\x12\x06run_id\x12x\n\x0fResolveApproval\x12\'.hearth.agent.v1.ResolveApprovalRequest\x1a(.hearth.agent.v1.ResolveApprovalResponse\"\x12\xa8\xbb\x18\x03\xb2\xbb\x18\n\x08\x02\x12\x06run_id\x12~\n\x11SubmitToolResults\x12).hearth.agent.v1.SubmitToolResultsRequest\x1a*.hearth.agent.v1.SubmitToolResultsResponse\"\x12\xa8\xbb\x18\x03\xb2\xbb\x18\n\x08\x02\x12\x06run_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hearth/agent/v1/run_service.proto\x12\x0fhearth.agent.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\"hearth/agent/v1/conversation.proto\x1a\x1bhearth/agent/v1/event.proto\x1a\x19hearth/agent/v1/run.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\"\xb3\x02\n\x0fStartRunRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1d\n\x08\x61gent_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12$\n\x0f\x63onversation_id\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12\x19\n\x04text\x18\x04 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80@\x12:\n\x0b\x62usy_policy\x18\x05 \x01(\x0e\x32\x1b.hearth.agent.v1.BusyPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x30\n\x06images\x18\x06 \x03(\x0b\x32\x16.hearth.agent.v1.ImageB\x08\xbaH\x05\x92\x01\x02\x10\x08\x12 \n\routput_schema\x18\x07 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04\x42\x0f\n\x06target\x12\x05\xbaH\x02\x08\x01\"5\n\x10StartRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.hearth.agent.v1.Run\"M\n\x12SendMessageRequest\x12\x37\n\x05start\x18\x01 \x01(\x0b\x32 .hearth.agent.v1.StartRunRequestB\x06\xbaH\x03\xc8\x01\x01\"`\n\x13SendMessageResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.hearth.agent.v1.Run\x12&\n\x06\x66rames\x18\x02 \x03(\x0b\x32\x16.hearth.agent.v1.Frame\"H\n\x0fWatchRunRequest\x12\x19\n\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1a\n\tafter_seq\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\":\n\x10WatchRunResponse\x12&\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x16.hearth.agent.v1.Frame\"Z\n\x18WatchConversationRequest\x12\"\n\x0f\x63onversation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1a\n\tafter_seq\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"C\n\x19WatchConversationResponse\x12&\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x16.hearth.agent.v1.Frame\"\xbb\x01\n\x0cWatchRequest\x12\x34\n\tsubscribe\x18\x01 \x01(\x0b\x32\x1f.hearth.agent.v1.WatchSubscribeH\x00\x12\x38\n\x0bunsubscribe\x18\x02 \x01(\x0b\x32!.hearth.agent.v1.WatchUnsubscribeH\x00\x12,\n\x05renew\x18\x03 \x01(\x0b\x32\x1b.hearth.agent.v1.WatchRenewH\x00\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"\xca\x01\n\x0eWatchSubscribe\x12\x1d\n\x0csubscription\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x1b\n\x06run_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12$\n\x0f\x63onversation_id\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12\x1f\n\tafter_seq\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x01\x88\x01\x01\x12\x17\n\x05token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@B\x0e\n\x05topic\x12\x05\xbaH\x02\x08\x01\x42\x0c\n\n_after_seq\"1\n\x10WatchUnsubscribe\x12\x1d\n\x0csubscription\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\"F\n\nWatchRenew\x12\x1d\n\x0csubscription\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x19\n\x05token\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80@\":\n\rWatchResponse\x12)\n\x05items\x18\x01 \x03(\x0b\x32\x1a.hearth.agent.v1.WatchItem\"\xb8\x01\n\tWatchItem\x12\x14\n\x0csubscription\x18\x01 \x01(\x03\x12\x36\n\nsubscribed\x18\x02 \x01(\x0b\x32 .hearth.agent.v1.WatchSubscribedH\x00\x12\'\n\x05\x66rame\x18\x03 \x01(\x0b\x32\x16.hearth.agent.v1.FrameH\x00\x12,\n\x05\x65nded\x18\x04 \x01(\x0b\x32\x1b.hearth.agent.v1.WatchEndedH\x00\x42\x06\n\x04kind\"`\n\x0fWatchSubscribed\x12\x10\n\x08head_seq\x18\x01 \x01(\x03\x12\x11\n\tfirst_seq\x18\x02 \x01(\x03\x12\x17\n\x0f\x63onversation_id\x18\x03 \x01(\t\x12\x0f\n\x07resumed\x18\x04 \x01(\x08\";\n\nWatchEnded\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"*\n\rGetRunRequest\x12\x19\n\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"3\n\x0eGetRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.hearth.agent.v1.Run\"\xc6\x01\n\x0fListRunsRequest\x12\x19\n\x08\x61gent_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12 \n\x0f\x63onversation_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12<\n\x06states\x18\x03 \x03(\x0e\x32\x19.hearth.agent.v1.RunStateB\x11\xbaH\x0e\x92\x01\x0b\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x1a\n\tpage_size\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"O\n\x10ListRunsResponse\x12\"\n\x04runs\x18\x01 \x03(\x0b\x32\x14.hearth.agent.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x14GetRunContextRequest\x12\x19\n\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"F\n\x15GetRunContextResponse\x12-\n\x08\x63ontexts\x18\x01 \x03(\x0b\x32\x1b.hearth.agent.v1.RunContext\"-\n\x10\x43\x61ncelRunRequest\x12\x19\n\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"6\n\x11\x43\x61ncelRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.hearth.agent.v1.Run\"\xc2\x01\n\x16ResolveApprovalRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x19\n\x06run_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1e\n\x0b\x61pproval_id\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12 \n\x0e\x61rguments_hash\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x10\n\x08\x61pproved\x18\x05 \x01(\x08\x12\x18\n\x06reason\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \"<\n\x17ResolveApprovalResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.hearth.agent.v1.Run\"\x91\x01\n\x18SubmitToolResultsRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x19\n\x06run_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x39\n\x07results\x18\x03 \x03(\x0b\x32\x1b.hearth.agent.v1.ToolResultB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x01\"Y\n\nToolResult\x12 \n\x0ctool_call_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12\x17\n\x04text\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@\x12\x10\n\x08is_error\x18\x03 \x01(\x08\">\n\x19SubmitToolResultsResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.hearth.agent.v1.Run*s\n\nBusyPolicy\x12\x1b\n\x17\x42USY_POLICY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42USY_POLICY_QUEUE\x10\x01\x12\x16\n\x12\x42USY_POLICY_REFUSE\x10\x02\x12\x19\n\x15\x42USY_POLICY_INTERRUPT\x10\x03\x32\xf0\x08\n\nRunService\x12\x63\n\x08StartRun\x12 .hearth.agent.v1.StartRunRequest\x1a!.hearth.agent.v1.StartRunResponse\"\x12\xa8\xbb\x18\x03\xb2\xbb\x18\n\x08\x02\x1a\x06run.id\x12n\n\x0bSendMessage\x12#.hearth.agent.v1.SendMessageRequest\x1a$.hearth.agent.v1.SendMessageResponse\"\x12\xa8\xbb\x18\x03\xb2\xbb\x18\n\x08\x02\x1a\x06run.id0\x01\x12W\n\x08WatchRun\x12 .hearth.agent.v1.WatchRunRequest\x1a!.hearth.agent.v1.WatchRunResponse\"\x04\xa8\xbb\x18\x02\x30\x01\x12r\n\x11WatchConversation\x12).hearth.agent.v1.WatchConversationRequest\x1a*.hearth.agent.v1.WatchConversationResponse\"\x04\xa8\xbb\x18\x02\x30\x01\x12P\n\x05Watch\x12\x1d.hearth.agent.v1.WatchRequest\x1a\x1e.hearth.agent.v1.WatchResponse\"\x04\xa8\xbb\x18\x02(\x01\x30\x01\x12O\n\x06GetRun\x12\x1e.hearth.agent.v1.GetRunRequest\x1a\x1f.hearth.agent.v1.GetRunResponse\"\x04\xa8\xbb\x18\x02\x12U\n\x08ListRuns\x12 .hearth.agent.v1.ListRunsRequest\x1a!.hearth.agent.v1.ListRunsResponse\"\x04\xa8\xbb\x18\x02\x12\x64\n\rGetRunContext\x12%.hearth.agent.v1.GetRunContextRequest\x1a&.hearth.agent.v1.GetRunContextResponse\"\x04\xa8\xbb\x18\x02\x12\x66\n\tCancelRun\x12!.hearth.agent.v1.CancelRunRequest\x1a\".hearth.agent.v1.CancelRunResponse\"\x12\xa8\xbb\x18\x03\xb2\xbb\x18\n\x08\x02\x12\x06run_id\x12x\n\x0fResolveApproval\x12\'.hearth.agent.v1.ResolveApprovalRequest\x1a(.hearth.agent.v1.ResolveApprovalResponse\"\x12\xa8\xbb\x18\x03\xb2\xbb\x18\n\x08\x02\x12\x06run_id\x12~\n\x11SubmitToolResults\x12).hearth.agent.v1.SubmitToolResultsRequest\x1a*.hearth.agent.v1.SubmitToolResultsResponse\"\x12\xa8\xbb\x18\x03\xb2\xbb\x18\n\x08\x02\x12\x06run_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +49,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STARTRUNREQUEST'].fields_by_name['text']._serialized_options = b'\272H\010r\006\020\001(\200\200@'
   _globals['_STARTRUNREQUEST'].fields_by_name['busy_policy']._loaded_options = None
   _globals['_STARTRUNREQUEST'].fields_by_name['busy_policy']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_STARTRUNREQUEST'].fields_by_name['images']._loaded_options = None
+  _globals['_STARTRUNREQUEST'].fields_by_name['images']._serialized_options = b'\272H\005\222\001\002\020\010'
+  _globals['_STARTRUNREQUEST'].fields_by_name['output_schema']._loaded_options = None
+  _globals['_STARTRUNREQUEST'].fields_by_name['output_schema']._serialized_options = b'\272H\006r\004(\200\200\004'
   _globals['_SENDMESSAGEREQUEST'].fields_by_name['start']._loaded_options = None
   _globals['_SENDMESSAGEREQUEST'].fields_by_name['start']._serialized_options = b'\272H\003\310\001\001'
   _globals['_WATCHRUNREQUEST'].fields_by_name['run_id']._loaded_options = None
@@ -136,66 +141,66 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNSERVICE'].methods_by_name['ResolveApproval']._serialized_options = b'\250\273\030\003\262\273\030\n\010\002\022\006run_id'
   _globals['_RUNSERVICE'].methods_by_name['SubmitToolResults']._loaded_options = None
   _globals['_RUNSERVICE'].methods_by_name['SubmitToolResults']._serialized_options = b'\250\273\030\003\262\273\030\n\010\002\022\006run_id'
-  _globals['_BUSYPOLICY']._serialized_start=3040
-  _globals['_BUSYPOLICY']._serialized_end=3155
-  _globals['_STARTRUNREQUEST']._serialized_start=197
-  _globals['_STARTRUNREQUEST']._serialized_end=420
-  _globals['_STARTRUNRESPONSE']._serialized_start=422
-  _globals['_STARTRUNRESPONSE']._serialized_end=475
-  _globals['_SENDMESSAGEREQUEST']._serialized_start=477
-  _globals['_SENDMESSAGEREQUEST']._serialized_end=554
-  _globals['_SENDMESSAGERESPONSE']._serialized_start=556
-  _globals['_SENDMESSAGERESPONSE']._serialized_end=652
-  _globals['_WATCHRUNREQUEST']._serialized_start=654
-  _globals['_WATCHRUNREQUEST']._serialized_end=726
-  _globals['_WATCHRUNRESPONSE']._serialized_start=728
-  _globals['_WATCHRUNRESPONSE']._serialized_end=786
-  _globals['_WATCHCONVERSATIONREQUEST']._serialized_start=788
-  _globals['_WATCHCONVERSATIONREQUEST']._serialized_end=878
-  _globals['_WATCHCONVERSATIONRESPONSE']._serialized_start=880
-  _globals['_WATCHCONVERSATIONRESPONSE']._serialized_end=947
-  _globals['_WATCHREQUEST']._serialized_start=950
-  _globals['_WATCHREQUEST']._serialized_end=1137
-  _globals['_WATCHSUBSCRIBE']._serialized_start=1140
-  _globals['_WATCHSUBSCRIBE']._serialized_end=1342
-  _globals['_WATCHUNSUBSCRIBE']._serialized_start=1344
-  _globals['_WATCHUNSUBSCRIBE']._serialized_end=1393
-  _globals['_WATCHRENEW']._serialized_start=1395
-  _globals['_WATCHRENEW']._serialized_end=1465
-  _globals['_WATCHRESPONSE']._serialized_start=1467
-  _globals['_WATCHRESPONSE']._serialized_end=1525
-  _globals['_WATCHITEM']._serialized_start=1528
-  _globals['_WATCHITEM']._serialized_end=1712
-  _globals['_WATCHSUBSCRIBED']._serialized_start=1714
-  _globals['_WATCHSUBSCRIBED']._serialized_end=1810
-  _globals['_WATCHENDED']._serialized_start=1812
-  _globals['_WATCHENDED']._serialized_end=1871
-  _globals['_GETRUNREQUEST']._serialized_start=1873
-  _globals['_GETRUNREQUEST']._serialized_end=1915
-  _globals['_GETRUNRESPONSE']._serialized_start=1917
-  _globals['_GETRUNRESPONSE']._serialized_end=1968
-  _globals['_LISTRUNSREQUEST']._serialized_start=1971
-  _globals['_LISTRUNSREQUEST']._serialized_end=2169
-  _globals['_LISTRUNSRESPONSE']._serialized_start=2171
-  _globals['_LISTRUNSRESPONSE']._serialized_end=2250
-  _globals['_GETRUNCONTEXTREQUEST']._serialized_start=2252
-  _globals['_GETRUNCONTEXTREQUEST']._serialized_end=2301
-  _globals['_GETRUNCONTEXTRESPONSE']._serialized_start=2303
-  _globals['_GETRUNCONTEXTRESPONSE']._serialized_end=2373
-  _globals['_CANCELRUNREQUEST']._serialized_start=2375
-  _globals['_CANCELRUNREQUEST']._serialized_end=2420
-  _globals['_CANCELRUNRESPONSE']._serialized_start=2422
-  _globals['_CANCELRUNRESPONSE']._serialized_end=2476
-  _globals['_RESOLVEAPPROVALREQUEST']._serialized_start=2479
-  _globals['_RESOLVEAPPROVALREQUEST']._serialized_end=2673
-  _globals['_RESOLVEAPPROVALRESPONSE']._serialized_start=2675
-  _globals['_RESOLVEAPPROVALRESPONSE']._serialized_end=2735
-  _globals['_SUBMITTOOLRESULTSREQUEST']._serialized_start=2738
-  _globals['_SUBMITTOOLRESULTSREQUEST']._serialized_end=2883
-  _globals['_TOOLRESULT']._serialized_start=2885
-  _globals['_TOOLRESULT']._serialized_end=2974
-  _globals['_SUBMITTOOLRESULTSRESPONSE']._serialized_start=2976
-  _globals['_SUBMITTOOLRESULTSRESPONSE']._serialized_end=3038
-  _globals['_RUNSERVICE']._serialized_start=3158
-  _globals['_RUNSERVICE']._serialized_end=4294
+  _globals['_BUSYPOLICY']._serialized_start=3160
+  _globals['_BUSYPOLICY']._serialized_end=3275
+  _globals['_STARTRUNREQUEST']._serialized_start=233
+  _globals['_STARTRUNREQUEST']._serialized_end=540
+  _globals['_STARTRUNRESPONSE']._serialized_start=542
+  _globals['_STARTRUNRESPONSE']._serialized_end=595
+  _globals['_SENDMESSAGEREQUEST']._serialized_start=597
+  _globals['_SENDMESSAGEREQUEST']._serialized_end=674
+  _globals['_SENDMESSAGERESPONSE']._serialized_start=676
+  _globals['_SENDMESSAGERESPONSE']._serialized_end=772
+  _globals['_WATCHRUNREQUEST']._serialized_start=774
+  _globals['_WATCHRUNREQUEST']._serialized_end=846
+  _globals['_WATCHRUNRESPONSE']._serialized_start=848
+  _globals['_WATCHRUNRESPONSE']._serialized_end=906
+  _globals['_WATCHCONVERSATIONREQUEST']._serialized_start=908
+  _globals['_WATCHCONVERSATIONREQUEST']._serialized_end=998
+  _globals['_WATCHCONVERSATIONRESPONSE']._serialized_start=1000
+  _globals['_WATCHCONVERSATIONRESPONSE']._serialized_end=1067
+  _globals['_WATCHREQUEST']._serialized_start=1070
+  _globals['_WATCHREQUEST']._serialized_end=1257
+  _globals['_WATCHSUBSCRIBE']._serialized_start=1260
+  _globals['_WATCHSUBSCRIBE']._serialized_end=1462
+  _globals['_WATCHUNSUBSCRIBE']._serialized_start=1464
+  _globals['_WATCHUNSUBSCRIBE']._serialized_end=1513
+  _globals['_WATCHRENEW']._serialized_start=1515
+  _globals['_WATCHRENEW']._serialized_end=1585
+  _globals['_WATCHRESPONSE']._serialized_start=1587
+  _globals['_WATCHRESPONSE']._serialized_end=1645
+  _globals['_WATCHITEM']._serialized_start=1648
+  _globals['_WATCHITEM']._serialized_end=1832
+  _globals['_WATCHSUBSCRIBED']._serialized_start=1834
+  _globals['_WATCHSUBSCRIBED']._serialized_end=1930
+  _globals['_WATCHENDED']._serialized_start=1932
+  _globals['_WATCHENDED']._serialized_end=1991
+  _globals['_GETRUNREQUEST']._serialized_start=1993
+  _globals['_GETRUNREQUEST']._serialized_end=2035
+  _globals['_GETRUNRESPONSE']._serialized_start=2037
+  _globals['_GETRUNRESPONSE']._serialized_end=2088
+  _globals['_LISTRUNSREQUEST']._serialized_start=2091
+  _globals['_LISTRUNSREQUEST']._serialized_end=2289
+  _globals['_LISTRUNSRESPONSE']._serialized_start=2291
+  _globals['_LISTRUNSRESPONSE']._serialized_end=2370
+  _globals['_GETRUNCONTEXTREQUEST']._serialized_start=2372
+  _globals['_GETRUNCONTEXTREQUEST']._serialized_end=2421
+  _globals['_GETRUNCONTEXTRESPONSE']._serialized_start=2423
+  _globals['_GETRUNCONTEXTRESPONSE']._serialized_end=2493
+  _globals['_CANCELRUNREQUEST']._serialized_start=2495
+  _globals['_CANCELRUNREQUEST']._serialized_end=2540
+  _globals['_CANCELRUNRESPONSE']._serialized_start=2542
+  _globals['_CANCELRUNRESPONSE']._serialized_end=2596
+  _globals['_RESOLVEAPPROVALREQUEST']._serialized_start=2599
+  _globals['_RESOLVEAPPROVALREQUEST']._serialized_end=2793
+  _globals['_RESOLVEAPPROVALRESPONSE']._serialized_start=2795
+  _globals['_RESOLVEAPPROVALRESPONSE']._serialized_end=2855
+  _globals['_SUBMITTOOLRESULTSREQUEST']._serialized_start=2858
+  _globals['_SUBMITTOOLRESULTSREQUEST']._serialized_end=3003
+  _globals['_TOOLRESULT']._serialized_start=3005
+  _globals['_TOOLRESULT']._serialized_end=3094
+  _globals['_SUBMITTOOLRESULTSRESPONSE']._serialized_start=3096
+  _globals['_SUBMITTOOLRESULTSRESPONSE']._serialized_end=3158
+  _globals['_RUNSERVICE']._serialized_start=3278
+  _globals['_RUNSERVICE']._serialized_end=4414
 # @@protoc_insertion_point(module_scope)

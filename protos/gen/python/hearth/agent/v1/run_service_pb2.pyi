@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from hearth.agent.v1 import conversation_pb2 as _conversation_pb2
 from hearth.agent.v1 import event_pb2 as _event_pb2
 from hearth.agent.v1 import run_pb2 as _run_pb2
 import builtins as _builtins
@@ -60,6 +61,8 @@ class StartRunRequest(_message.Message):
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     BUSY_POLICY_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    OUTPUT_SCHEMA_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID; the same id and body return the first answer for 24 hours."""
     agent_id: _builtins.str
@@ -70,6 +73,15 @@ class StartRunRequest(_message.Message):
     """What is said; 1 character to 1 MiB."""
     busy_policy: Global___BusyPolicy.ValueType
     """What happens if the conversation has an unfinished run; default QUEUE."""
+    output_schema: _builtins.str
+    """A JSON Schema of type object, as JSON, at most 64 KiB: the run's final answer is one JSON object that matches it. An
+    answer that does not is sent back to the model once; then the run fails with ANSWER_DOES_NOT_MATCH. `pattern` is shown
+    to the model and not checked. Empty: the answer is free text.
+    """
+    @_builtins.property
+    def images(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Image]:
+        """What is shown with it, at most 8 images and 6 MiB together. A model that takes none: FAILED_PRECONDITION MODEL_TAKES_NO_IMAGES."""
+
     def __init__(
         self,
         *,
@@ -78,10 +90,12 @@ class StartRunRequest(_message.Message):
         conversation_id: _builtins.str = ...,
         text: _builtins.str = ...,
         busy_policy: Global___BusyPolicy.ValueType = ...,
+        images: _abc.Iterable[_conversation_pb2.Image] | None = ...,
+        output_schema: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "conversation_id", b"conversation_id", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "busy_policy", b"busy_policy", "conversation_id", b"conversation_id", "request_id", b"request_id", "target", b"target", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "busy_policy", b"busy_policy", "conversation_id", b"conversation_id", "images", b"images", "output_schema", b"output_schema", "request_id", b"request_id", "target", b"target", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["agent_id", "conversation_id"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015

@@ -90,6 +90,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The MCP server cannot be reached, or does not keep to the protocol; the message says how."""
     ERROR_REASON_MCP_TRANSPORT_DISABLED: _ErrorReason.ValueType  # 77
     """FAILED_PRECONDITION. The operator of this Hearth does not allow this way of reaching MCP servers."""
+    ERROR_REASON_MODEL_TAKES_NO_IMAGES: _ErrorReason.ValueType  # 79
+    """FAILED_PRECONDITION. The message shows images and the agent's model takes none; metadata holds `model`."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 80
     """ABORTED. The etag is stale: read again and retry."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 90
@@ -128,6 +130,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """In a failed run. The run reached its limit of steps."""
     ERROR_REASON_TIME_LIMIT_REACHED: _ErrorReason.ValueType  # 126
     """In a failed run. The run reached its limit of time."""
+    ERROR_REASON_MODEL_QUOTA_EXHAUSTED: _ErrorReason.ValueType  # 135
+    """In a failed run. The account at the model's provider has no quota or credit left."""
+    ERROR_REASON_MODEL_KEY_REFUSED: _ErrorReason.ValueType  # 136
+    """In a failed run. The model's provider does not accept the configured API key."""
+    ERROR_REASON_ANSWER_WITHHELD: _ErrorReason.ValueType  # 137
+    """In a failed run. The model's provider withheld the answer by its content rules."""
+    ERROR_REASON_ANSWER_DOES_NOT_MATCH: _ErrorReason.ValueType  # 138
+    """In a failed run. The answer does not match the run's output_schema, twice."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason says why a call failed, in the `reason` of its google.rpc.ErrorInfo (domain `hearth.dev`), without the prefix."""
@@ -200,6 +210,8 @@ ERROR_REASON_MCP_SERVER_FAILED: ErrorReason.ValueType  # 76
 """FAILED_PRECONDITION. The MCP server cannot be reached, or does not keep to the protocol; the message says how."""
 ERROR_REASON_MCP_TRANSPORT_DISABLED: ErrorReason.ValueType  # 77
 """FAILED_PRECONDITION. The operator of this Hearth does not allow this way of reaching MCP servers."""
+ERROR_REASON_MODEL_TAKES_NO_IMAGES: ErrorReason.ValueType  # 79
+"""FAILED_PRECONDITION. The message shows images and the agent's model takes none; metadata holds `model`."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 80
 """ABORTED. The etag is stale: read again and retry."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 90
@@ -238,4 +250,12 @@ ERROR_REASON_STEP_LIMIT_REACHED: ErrorReason.ValueType  # 125
 """In a failed run. The run reached its limit of steps."""
 ERROR_REASON_TIME_LIMIT_REACHED: ErrorReason.ValueType  # 126
 """In a failed run. The run reached its limit of time."""
+ERROR_REASON_MODEL_QUOTA_EXHAUSTED: ErrorReason.ValueType  # 135
+"""In a failed run. The account at the model's provider has no quota or credit left."""
+ERROR_REASON_MODEL_KEY_REFUSED: ErrorReason.ValueType  # 136
+"""In a failed run. The model's provider does not accept the configured API key."""
+ERROR_REASON_ANSWER_WITHHELD: ErrorReason.ValueType  # 137
+"""In a failed run. The model's provider withheld the answer by its content rules."""
+ERROR_REASON_ANSWER_DOES_NOT_MATCH: ErrorReason.ValueType  # 138
+"""In a failed run. The answer does not match the run's output_schema, twice."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
