@@ -63,6 +63,11 @@ class Passage:
         """What is searched."""
         return self.text
 
+    @property
+    def place(self) -> None:
+        """A passage stands for itself."""
+        return
+
 
 def check_draft(draft: PassageDraft, path: str, now: datetime) -> None:
     """Raises InvalidArgument naming the field under `path` that breaks a rule."""

@@ -30,6 +30,15 @@ class Signal(StrEnum):
     LEXICAL = "lexical"  # BM25 over "speaker: text"
     WINDOW = "window"  # BM25 over the text and what stands around it
     IDENTIFIER = "identifier"  # share of the query's identifiers that the text holds literally
+    PRECEDING = "preceding"  # what stands before it in the conversation was found too
+    FOLLOWING = "following"  # what stands after it was found too
+    ANSWER = "answer"  # what stands before it was found and is a question
+    SESSION = "session"  # its session as a whole fits
+    SPEAKER = "speaker"  # the query names who said it
+    DATE = "date"  # the query names the month, year or day it is of
+    TELLS_WHEN = "tells_when"  # the query asks when, and it speaks of a time
+    ASKS = "asks"  # it is a question itself
+    LENGTH = "length"  # how much it says, up to a point
 
 
 LISTS_OF: Mapping[SearchMode, tuple[Signal, ...]] = {
@@ -75,6 +84,15 @@ class SignalScore:
     contribution: float
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a conversation something was said, and by whom (empty when not known)."""
+
+    conversation_id: uuid.UUID
+    seq: int
+    speaker: str = ""
+
+
 class Searchable(Protocol):
     """What passages and messages have in common."""
 
@@ -84,6 +102,10 @@ class Searchable(Protocol):
     def version(self) -> int: ...
     @property
     def ranked_text(self) -> str: ...
+    @property
+    def create_time(self) -> datetime: ...
+    @property
+    def place(self) -> Place | None: ...
 
 
 Item = TypeVar("Item", bound=Searchable)
@@ -93,11 +115,13 @@ Item = TypeVar("Item", bound=Searchable)
 class SearchResult(Generic[Item]):
     """A row that was found, with its score, parts, and neighbours in time order where asked for.
 
-    `chunk` is the part of its text that fitted best, from 0.
+    `fused` is the part of the score that the lists gave, comparable between kinds of memory; `chunk` is the part of its
+    text that fitted best, from 0.
     """
 
     item: Item
     score: float
+    fused: float = 0.0
     chunk: int = 0
     signals: tuple[SignalScore, ...] = ()
     before: tuple[Item, ...] = ()

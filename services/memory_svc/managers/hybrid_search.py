@@ -8,15 +8,16 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic
 
 import numpy as np
 
 from chassis.callcontext import current_call
 from chassis.errors import Unavailable, invalid_field
-from memory_svc.domain.fusion import DEFAULT_WEIGHTS, Fusion
-from memory_svc.domain.lexical_text import identifier_share, identifiers
+from memory_svc.domain.fusion import Fusion
+from memory_svc.domain.lexical_text import identifiers
+from memory_svc.domain.ranking import identified, ranked
 from memory_svc.domain.search import (
     LISTS_OF,
     Item,
@@ -38,6 +39,8 @@ _log = logging.getLogger(__name__)
 # What each list is asked for. Fusion gains nothing below the first hundred.
 _DEPTH = 100
 _DEEPEST = 2_000
+# So many of the best are read from Postgres and put into their last order by what is known of them beside the lists.
+_REORDERED = 100
 # Rows not indexed yet are compared one by one: so many by meaning, so many by words.
 _PENDING_DENSE = 32
 _PENDING = 200
@@ -52,6 +55,7 @@ class _Question:
 
     scope: Scope
     text: str
+    mode: SearchMode
     signals: tuple[Signal, ...]
     vectors: Mapping[Signal, ListQuery]
 
@@ -129,7 +133,7 @@ class HybridSearch:
                 [vectors[signal]] = await self._embedder.embed([text], Urgency.QUERY)
             else:
                 vectors[signal] = self._lexical.query(text)
-        return _Question(scope, text, signals, vectors)
+        return _Question(scope, text, mode, signals, vectors)
 
     async def _pending(self, shelf: Callable[[Transaction], Shelf[Item]], scope: Scope) -> Sequence[Item]:
         if self._progress.is_caught_up:
@@ -167,20 +171,23 @@ class HybridSearch:
         waiting: _Hits[Item],
         top_k: int,
     ) -> tuple[SearchResult[Item], ...]:
-        ranked = fusion.ranked()
-        wanted = identifiers(question.text)
-        # Identifiers are looked for in the texts themselves, so then all candidates are read.
-        step = max(len(ranked), 1) if wanted else top_k + top_k // 2
+        order = fusion.ranked()
+        step = top_k + top_k // 2
+        if question.mode is SearchMode.HYBRID:
+            step = max(step, _REORDERED)
+        if identifiers(question.text):
+            # Identifiers are looked for in the texts themselves, so then all candidates are read.
+            step = max(len(order), 1)
         results: dict[uuid.UUID, SearchResult[Item]] = {}
-        for start in range(0, len(ranked), step):
-            for result in await self._hydrate(shelf, question.scope, fusion, ranked[start : start + step], waiting):
+        for start in range(0, len(order), step):
+            for result in await self._hydrate(shelf, question.scope, fusion, order[start : start + step], waiting):
                 results.setdefault(result.item.id, result)
             if len(results) >= top_k:
                 break
         found = list(results.values())
-        if wanted:
-            found = _with_identifiers(found, wanted)
-        return tuple(found[:top_k])
+        if question.mode is SearchMode.HYBRID:
+            found = ranked(question.text, found)
+        return tuple(identified(question.text, found)[:top_k])
 
     async def _hydrate(
         self,
@@ -203,7 +210,8 @@ class HybridSearch:
             if item is None or (reference is not None and reference.version != item.version):
                 continue
             chunk = reference.chunk if reference else 0
-            results.append(SearchResult(item, fusion.score(key), chunk, fusion.signals(key)))
+            score = fusion.score(key)
+            results.append(SearchResult(item, score, score, chunk, fusion.signals(key)))
         return results
 
 
@@ -220,26 +228,9 @@ def _merge(lists: _Lists, pending: _Lists, points: Collection[uuid.UUID]) -> Non
             known[key] = score * scale
 
 
-def _with_identifiers(found: Sequence[SearchResult[Item]], wanted: frozenset[str]) -> list[SearchResult[Item]]:
-    """The results again, those that hold the query's identifiers first."""
-    weight = DEFAULT_WEIGHTS[Signal.IDENTIFIER]
-    shares = [identifier_share(wanted, result.item.ranked_text) for result in found]
-    better = [
-        replace(
-            result,
-            score=result.score + weight * share,
-            signals=(*result.signals, SignalScore(Signal.IDENTIFIER, share, 1, weight * share)),
-        )
-        if share
-        else result
-        for result, share in zip(found, shares, strict=True)
-    ]
-    return sorted(better, key=lambda result: -result.score)
-
-
 def _degraded(found: Sequence[tuple[Item, float]]) -> list[SearchResult[Item]]:
     return [
-        SearchResult(item, score, 0, (SignalScore(Signal.LEXICAL, score, rank, score),))
+        SearchResult(item, score, score, 0, (SignalScore(Signal.LEXICAL, score, rank, score),))
         for rank, (item, score) in enumerate(found, start=1)
     ]
 

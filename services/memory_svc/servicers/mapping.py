@@ -25,12 +25,8 @@ _MODES: Mapping[int, SearchMode] = {
     search_pb2.SEARCH_MODE_DENSE: SearchMode.DENSE,
     search_pb2.SEARCH_MODE_LEXICAL: SearchMode.LEXICAL,
 }
-_SIGNALS = {
-    Signal.DENSE: "dense",
-    Signal.LEXICAL: "bm25",
-    Signal.WINDOW: "bm25_window",
-    Signal.IDENTIFIER: "identifier",
-}
+# Where the wire says it otherwise.
+_SIGNALS = {Signal.LEXICAL: "bm25", Signal.WINDOW: "bm25_window"}
 
 
 def block_to_proto(block: Block) -> block_pb2.Block:
@@ -150,7 +146,10 @@ def explanation(signals: tuple[SignalScore, ...]) -> search_pb2.Explanation:
     return search_pb2.Explanation(
         signals=[
             search_pb2.SignalScore(
-                signal=_SIGNALS[part.signal], score=part.score, rank=part.rank, contribution=part.contribution
+                signal=_SIGNALS.get(part.signal, part.signal.value),
+                score=part.score,
+                rank=part.rank,
+                contribution=part.contribution,
             )
             for part in signals
         ]

@@ -4,13 +4,14 @@ import uuid
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 
 from chassis.errors import InvalidArgument, Unavailable
-from memory_svc.domain.search import MemoryKind, Scope, SearchMode, Signal
+from memory_svc.domain.search import MemoryKind, Place, Scope, SearchMode, Signal
 from memory_svc.interfaces.embedder import DenseVector, SparseVector, Urgency
 from memory_svc.interfaces.vector_index import ItemReference
 from memory_svc.managers.hybrid_search import HybridSearch
@@ -24,6 +25,8 @@ class Note:
     id: uuid.UUID
     ranked_text: str
     version: int = 1
+    create_time: datetime = datetime(2026, 3, 1, tzinfo=UTC)
+    place: Place | None = None
 
 
 @dataclass
