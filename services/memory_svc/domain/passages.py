@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
-from chassis.errors import InvalidArgument, invalid_field
+from chassis.errors import invalid_field
 
 MetadataValue: TypeAlias = str | float | bool
 Metadata: TypeAlias = Mapping[str, MetadataValue]
@@ -96,30 +96,22 @@ def check_metadata(metadata: Metadata, path: str) -> None:
 
 def metadata_terms(metadata: Metadata) -> tuple[str, ...]:
     """Each key with its value as one text, so that equality can be looked up. 3 and 3.0 are the same."""
-    return tuple(json.dumps([key, _canonical(value)], ensure_ascii=False) for key, value in sorted(metadata.items()))
+    return tuple(metadata_term(key, value) for key, value in sorted(metadata.items()))
+
+
+def metadata_term(key: str, value: MetadataValue) -> str:
+    """Stands for a key with this value."""
+    return json.dumps([key, _canonical(value)], ensure_ascii=False)
+
+
+def key_term(key: str) -> str:
+    """Stands for a key, whatever its value."""
+    return json.dumps([key], ensure_ascii=False)
 
 
 def content_hash(text: str) -> bytes:
     """Equal for exact duplicates: the same text but for space around it."""
     return hashlib.blake2b(text.strip().encode(), digest_size=16).digest()
-
-
-def consistency_token(position: int) -> str:
-    """What a caller holds to read its own write; opaque to it."""
-    return f"ct1-{position:x}"
-
-
-def consistency_position(token: str) -> int:
-    """The position in a token. Raises InvalidArgument for anything that is not one."""
-    version, _, digits = token.partition("-")
-    if version == "ct1" and 0 < len(digits) <= 16 and all(digit in "0123456789abcdef" for digit in digits):
-        return int(digits, 16)
-    raise invalid_token()
-
-
-def invalid_token() -> InvalidArgument:
-    """The token is not from InsertPassages."""
-    return invalid_field("consistency_token", "is not one that InsertPassages returned")
 
 
 def _canonical(value: MetadataValue) -> MetadataValue | int:

@@ -49,6 +49,17 @@ LISTS_OF: Mapping[SearchMode, tuple[Signal, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class NumberBounds:
+    """Bounds of a number in the metadata; None does not bound."""
+
+    key: str
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
     """What may be found: everything an item must match. The organization is part of it, always.
 
@@ -65,8 +76,11 @@ class Scope:
     tags_none: tuple[str, ...] = ()
     start_time: datetime | None = None
     end_time: datetime | None = None
-    # Exact matches, as canonical terms (see `metadata_terms`).
+    # Terms that all must match (see `metadata_terms`), one of each group, and none of those.
     metadata: tuple[str, ...] = ()
+    metadata_any: tuple[tuple[str, ...], ...] = ()
+    metadata_none: tuple[str, ...] = ()
+    metadata_numbers: tuple[NumberBounds, ...] = ()
     # Passages only: what does not hold at this time, or is forgotten by now, is not found.
     valid_at: datetime | None = None
     # Messages of this conversation from this seq on are not found; 0 = all may be.

@@ -149,8 +149,11 @@ class PassageRepository(Shelf[Passage], Protocol):
 class MessageRepository(Shelf[RecallMessage], Protocol):
     """Messages as recall memory has them."""
 
-    async def add(self, given: Sequence[RecallMessage]) -> int:
-        """Stores messages that are new, unless their conversation or agent was forgotten. Returns how many were new."""
+    async def add(self, given: Sequence[RecallMessage]) -> tuple[int, int]:
+        """Stores messages that are new, unless their conversation or agent was forgotten.
+
+        Returns how many were new, and the outbox position after which all are indexed.
+        """
         ...
 
     async def around(self, spans: Sequence[Span], reach: int) -> list[list[RecallMessage]]:

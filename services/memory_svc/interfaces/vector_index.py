@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from memory_svc.domain.search import MemoryKind, Scope, Signal
@@ -35,6 +35,7 @@ class IndexPoint:
     role: str = ""
     tags: tuple[str, ...] = ()
     metadata: tuple[str, ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict[str, float])
     valid_from_ms: int | None = None
     valid_to_ms: int | None = None
     expire_ms: int | None = None

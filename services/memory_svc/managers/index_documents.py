@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from memory_svc.domain.chunking import chunks, window, window_places
 from memory_svc.domain.messages import RecallMessage, Span
-from memory_svc.domain.passages import Passage, metadata_terms
+from memory_svc.domain.passages import Metadata, Passage, key_term, metadata_terms
 from memory_svc.domain.search import MemoryKind, Searchable
 from memory_svc.interfaces.embedder import DenseVector, Embedder, LexicalEncoder, SparseVector, Urgency
 from memory_svc.interfaces.unit_of_work import UnitOfWork
@@ -96,7 +96,8 @@ class IndexDocuments:
                 agent_id=passage.agent_id,
                 time_ms=_milliseconds(passage.create_time),
                 tags=passage.tags,
-                metadata=metadata_terms(passage.metadata),
+                metadata=(*metadata_terms(passage.metadata), *map(key_term, passage.metadata)),
+                numbers=_numbers(passage.metadata),
                 valid_from_ms=_optional_milliseconds(passage.valid_from),
                 valid_to_ms=_optional_milliseconds(passage.valid_to),
                 expire_ms=_optional_milliseconds(passage.expire_time),
@@ -215,6 +216,10 @@ def _runs(messages: Sequence[RecallMessage]) -> list[list[RecallMessage]]:
                 runs.append([])
             runs[-1].append(message)
     return runs
+
+
+def _numbers(metadata: Metadata) -> dict[str, float]:
+    return {key: float(value) for key, value in metadata.items() if not isinstance(value, str | bool)}
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -8,13 +8,8 @@ from datetime import UTC, datetime
 from chassis import ids
 from chassis.errors import AlreadyExists, etag_mismatch
 from chassis.once import Once
-from memory_svc.domain.passages import (
-    Passage,
-    PassageDraft,
-    check_draft,
-    consistency_position,
-    consistency_token,
-)
+from memory_svc.domain.consistency import consistency_position, consistency_token
+from memory_svc.domain.passages import Passage, PassageDraft, check_draft
 from memory_svc.domain.search import MemoryKind, Scope, SearchMode, SearchPage
 from memory_svc.interfaces.indexing import IndexProgress
 from memory_svc.interfaces.search import Searcher

@@ -1,7 +1,7 @@
 """ArchivalMemoryService on the wire."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from chassis import ids
@@ -12,12 +12,14 @@ from chassis.pagination import PageTokens, fingerprint, page_size
 from hearth.memory.v1 import archival_memory_service_pb2 as pb
 from hearth.memory.v1 import search_pb2
 from hearth.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceServicer
-from memory_svc.domain.passages import Passage, metadata_terms
+from memory_svc.domain.passages import Passage, key_term, metadata_terms
 from memory_svc.domain.search import MemoryKind, Scope, SearchResult
 from memory_svc.domain.times import end_of, start_of
 from memory_svc.managers.passage_manager import Inserted, PassageManager
 from memory_svc.servicers.callers import author, optional_id
 from memory_svc.servicers.mapping import (
+    any_term,
+    bounds_of,
     draft_from_proto,
     explanation,
     metadata_from_proto,
@@ -115,6 +117,7 @@ def _tagged(organization_id: uuid.UUID, tags: search_pb2.TagFilter) -> Scope:
 
 def _scope(request: pb.SearchPassagesRequest, organization_id: uuid.UUID) -> Scope:
     equals = metadata_from_proto(request.metadata.equals, "metadata.equals")
+    conditions = request.metadata.conditions
     return Scope(
         organization_id,
         MemoryKind.PASSAGE,
@@ -124,8 +127,22 @@ def _scope(request: pb.SearchPassagesRequest, organization_id: uuid.UUID) -> Sco
         tags_none=tuple(request.tags.none),
         start_time=start_of(getattr(request.time_range, "from"), "time_range.from"),
         end_time=end_of(request.time_range.to, "time_range.to"),
-        metadata=metadata_terms(equals),
+        metadata=(*metadata_terms(equals), *_keys(conditions, present=True)),
+        metadata_any=tuple(
+            any_term(one, f"metadata.conditions[{place}]")
+            for place, one in enumerate(conditions)
+            if one.WhichOneof("condition") == "any_of"
+        ),
+        metadata_none=_keys(conditions, present=False),
+        metadata_numbers=tuple(bounds_of(one) for one in conditions if one.WhichOneof("condition") == "number"),
         valid_at=optional_time(request, "valid_at_time", ""),
+    )
+
+
+def _keys(conditions: Iterable[search_pb2.MetadataCondition], *, present: bool) -> tuple[str, ...]:
+    """The keys that must be there, or must not."""
+    return tuple(
+        key_term(one.key) for one in conditions if one.WhichOneof("condition") == "exists" and one.exists is present
     )
 
 

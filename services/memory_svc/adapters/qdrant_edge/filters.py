@@ -5,6 +5,7 @@ import uuid
 
 from qdrant_edge import FieldCondition, Filter, MatchAny, MatchValue, RangeFloat
 
+from memory_svc.adapters.qdrant_layout import number_path
 from memory_svc.domain.search import Scope
 
 
@@ -20,6 +21,14 @@ def scope_filter(scope: Scope) -> Filter:
             must.append(FieldCondition(name, match=MatchAny(list(values))))
     must.extend(_equals("tags", tag) for tag in scope.tags_all)
     must.extend(_equals("metadata", term) for term in scope.metadata)
+    must.extend(FieldCondition("metadata", match=MatchAny(list(group))) for group in scope.metadata_any)
+    must.extend(
+        FieldCondition(
+            number_path(bounds.key),
+            range=RangeFloat(gte=bounds.at_least, gt=bounds.above, lte=bounds.at_most, lt=bounds.below),
+        )
+        for bounds in scope.metadata_numbers
+    )
     if scope.start_time is not None or scope.end_time is not None:
         start = scope.start_time.timestamp() * 1000 if scope.start_time else None
         end = scope.end_time.timestamp() * 1000 if scope.end_time else None
@@ -31,6 +40,8 @@ def _exclusions(scope: Scope) -> list[FieldCondition | Filter]:
     must_not: list[FieldCondition | Filter] = []
     if scope.tags_none:
         must_not.append(FieldCondition("tags", match=MatchAny(list(scope.tags_none))))
+    if scope.metadata_none:
+        must_not.append(FieldCondition("metadata", match=MatchAny(list(scope.metadata_none))))
     if scope.exclude_conversation_id is not None and scope.exclude_from_seq > 0:
         newest = FieldCondition("seq", range=RangeFloat(gte=scope.exclude_from_seq))
         must_not.append(Filter(must=[_equals("conversation_id", str(scope.exclude_conversation_id)), newest]))

@@ -24,14 +24,13 @@ from qdrant_edge import SparseVector as EdgeSparseVector
 
 from chassis.errors import DomainError, Unavailable
 from memory_svc.adapters.qdrant_edge.filters import chunks_of, corpus_filter, older_than, scope_filter
-from memory_svc.adapters.qdrant_edge.shard import open_shard, shard_folder
+from memory_svc.adapters.qdrant_edge.shard import open_shard
+from memory_svc.adapters.qdrant_layout import VECTOR_OF, collection_name, payload_of
 from memory_svc.domain.search import Scope, Signal
 from memory_svc.interfaces.embedder import SparseVector
 from memory_svc.interfaces.vector_index import IndexPoint, ItemReference, ListQuery
 
 Result = TypeVar("Result")
-
-_VECTOR_OF = {Signal.DENSE: "dense", Signal.LEXICAL: "lexical", Signal.WINDOW: "window"}
 
 
 class QdrantEdgeIndex:
@@ -41,7 +40,7 @@ class QdrantEdgeIndex:
     """
 
     def __init__(self, root: Path, *, model: str, dimensions: int, patience_s: float = 10.0) -> None:
-        self._folder = shard_folder(root, model, dimensions)
+        self._folder = root / collection_name(model, dimensions)
         self._dimensions = dimensions
         self._patience_s = patience_s
         self._shard: EdgeShard | None = None
@@ -117,33 +116,12 @@ def _upsert(shard: EdgeShard, points: Sequence[IndexPoint]) -> None:
 
 
 def _engine_point(point: IndexPoint) -> Point:
-    payload: dict[str, object] = {
-        "organization_id": str(point.organization_id),
-        "kind": point.kind.value,
-        "item_id": str(point.item_id),
-        "chunk": point.chunk,
-        "version": point.version,
-        "agent_id": str(point.agent_id),
-        "time_ms": point.time_ms,
-    }
-    if point.conversation_id is not None:
-        payload["conversation_id"] = str(point.conversation_id)
-        payload["seq"] = point.seq
-    optional: dict[str, object] = {
-        "role": point.role,
-        "tags": list(point.tags),
-        "metadata": list(point.metadata),
-        "valid_from_ms": point.valid_from_ms,
-        "valid_to_ms": point.valid_to_ms,
-        "expire_ms": point.expire_ms,
-    }
-    payload |= {name: value for name, value in optional.items() if value not in (None, "", [])}
     vectors = {
         "dense": point.dense.tolist(),
         "lexical": _engine_sparse(point.lexical),
         "window": _engine_sparse(point.window),
     }
-    return Point(point.point_id, vectors, payload)
+    return Point(point.point_id, vectors, payload_of(point))
 
 
 def _engine_sparse(vector: SparseVector) -> EdgeSparseVector:
@@ -187,7 +165,7 @@ def _says_something(query: ListQuery) -> bool:
 
 def _engine_query(signal: Signal, query: ListQuery) -> Query:
     vector = _engine_sparse(query) if isinstance(query, SparseVector) else query.tolist()
-    return Query.Nearest(vector, using=_VECTOR_OF[signal])
+    return Query.Nearest(vector, using=VECTOR_OF[signal])
 
 
 def _resolve(shard: EdgeShard, points: Collection[uuid.UUID]) -> dict[uuid.UUID, ItemReference]:

@@ -27,7 +27,7 @@ from hearth.memory.v1 import recall_memory_service_pb2 as hearth_dot_memory_dot_
 from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4hearth/memory/internal/v1/recall_index_service.proto\x12\x19hearth.memory.internal.v1\x1a\x1b\x62uf/validate/validate.proto\x1a,hearth/memory/v1/recall_memory_service.proto\x1a\x1bhearth/type/v1/access.proto\"V\n\x14IndexMessagesRequest\x12>\n\x08messages\x18\x01 \x03(\x0b\x32\x1f.hearth.memory.v1.RecallMessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03\"\x17\n\x15IndexMessagesResponse\"?\n\x19\x46orgetConversationRequest\x12\"\n\x0f\x63onversation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x1c\n\x1a\x46orgetConversationResponse\"1\n\x12\x46orgetAgentRequest\x12\x1b\n\x08\x61gent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x15\n\x13\x46orgetAgentResponse2\x8c\x03\n\x12RecallIndexService\x12x\n\rIndexMessages\x12/.hearth.memory.internal.v1.IndexMessagesRequest\x1a\x30.hearth.memory.internal.v1.IndexMessagesResponse\"\x04\xa8\xbb\x18\x06\x12\x87\x01\n\x12\x46orgetConversation\x12\x34.hearth.memory.internal.v1.ForgetConversationRequest\x1a\x35.hearth.memory.internal.v1.ForgetConversationResponse\"\x04\xa8\xbb\x18\x06\x12r\n\x0b\x46orgetAgent\x12-.hearth.memory.internal.v1.ForgetAgentRequest\x1a..hearth.memory.internal.v1.ForgetAgentResponse\"\x04\xa8\xbb\x18\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4hearth/memory/internal/v1/recall_index_service.proto\x12\x19hearth.memory.internal.v1\x1a\x1b\x62uf/validate/validate.proto\x1a,hearth/memory/v1/recall_memory_service.proto\x1a\x1bhearth/type/v1/access.proto\"V\n\x14IndexMessagesRequest\x12>\n\x08messages\x18\x01 \x03(\x0b\x32\x1f.hearth.memory.v1.RecallMessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03\"2\n\x15IndexMessagesResponse\x12\x19\n\x11\x63onsistency_token\x18\x01 \x01(\t\"?\n\x19\x46orgetConversationRequest\x12\"\n\x0f\x63onversation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x1c\n\x1a\x46orgetConversationResponse\"1\n\x12\x46orgetAgentRequest\x12\x1b\n\x08\x61gent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x15\n\x13\x46orgetAgentResponse2\x8c\x03\n\x12RecallIndexService\x12x\n\rIndexMessages\x12/.hearth.memory.internal.v1.IndexMessagesRequest\x1a\x30.hearth.memory.internal.v1.IndexMessagesResponse\"\x04\xa8\xbb\x18\x06\x12\x87\x01\n\x12\x46orgetConversation\x12\x34.hearth.memory.internal.v1.ForgetConversationRequest\x1a\x35.hearth.memory.internal.v1.ForgetConversationResponse\"\x04\xa8\xbb\x18\x06\x12r\n\x0b\x46orgetAgent\x12-.hearth.memory.internal.v1.ForgetAgentRequest\x1a..hearth.memory.internal.v1.ForgetAgentResponse\"\x04\xa8\xbb\x18\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,15 +49,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INDEXMESSAGESREQUEST']._serialized_start=187
   _globals['_INDEXMESSAGESREQUEST']._serialized_end=273
   _globals['_INDEXMESSAGESRESPONSE']._serialized_start=275
-  _globals['_INDEXMESSAGESRESPONSE']._serialized_end=298
-  _globals['_FORGETCONVERSATIONREQUEST']._serialized_start=300
-  _globals['_FORGETCONVERSATIONREQUEST']._serialized_end=363
-  _globals['_FORGETCONVERSATIONRESPONSE']._serialized_start=365
-  _globals['_FORGETCONVERSATIONRESPONSE']._serialized_end=393
-  _globals['_FORGETAGENTREQUEST']._serialized_start=395
-  _globals['_FORGETAGENTREQUEST']._serialized_end=444
-  _globals['_FORGETAGENTRESPONSE']._serialized_start=446
-  _globals['_FORGETAGENTRESPONSE']._serialized_end=467
-  _globals['_RECALLINDEXSERVICE']._serialized_start=470
-  _globals['_RECALLINDEXSERVICE']._serialized_end=866
+  _globals['_INDEXMESSAGESRESPONSE']._serialized_end=325
+  _globals['_FORGETCONVERSATIONREQUEST']._serialized_start=327
+  _globals['_FORGETCONVERSATIONREQUEST']._serialized_end=390
+  _globals['_FORGETCONVERSATIONRESPONSE']._serialized_start=392
+  _globals['_FORGETCONVERSATIONRESPONSE']._serialized_end=420
+  _globals['_FORGETAGENTREQUEST']._serialized_start=422
+  _globals['_FORGETAGENTREQUEST']._serialized_end=471
+  _globals['_FORGETAGENTRESPONSE']._serialized_start=473
+  _globals['_FORGETAGENTRESPONSE']._serialized_end=494
+  _globals['_RECALLINDEXSERVICE']._serialized_start=497
+  _globals['_RECALLINDEXSERVICE']._serialized_end=893
 # @@protoc_insertion_point(module_scope)
