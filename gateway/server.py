@@ -14,6 +14,7 @@ from aiohttp import WSMsgType, hdrs, web
 from chassis.auth import bearer
 from chassis.errors import DomainError, PermissionDenied
 from chassis.identity import Identity
+from chassis.tasks import end_task
 from gateway import frames
 from gateway.origins import OriginPolicy
 from gateway.pages import SECURITY_HEADERS, add_pages
@@ -82,9 +83,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """End the rounds."""
-        if self._ticker is not None:
-            self._ticker.cancel()
-            await asyncio.wait([self._ticker])
+        await end_task(self._ticker)
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()

@@ -14,6 +14,7 @@ import grpc
 
 from chassis.errors import BY_CODE, DomainError, Internal
 from chassis.identity import Identity, use
+from chassis.tasks import end_task
 from gateway.encoder import FrameEncoder
 from gateway.interfaces import Topic, WatchListener
 from hearth.agent.v1 import run_service_pb2, run_service_pb2_grpc
@@ -123,9 +124,7 @@ class _Stream:
             self._requests.put_nowait(run_service_pb2.WatchRequest(renew=renew))
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await end_task(self._task)
 
     async def _run(self) -> None:
         """Until nobody follows anything: hold the stream; when it breaks, wait and open it again."""

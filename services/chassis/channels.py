@@ -100,11 +100,20 @@ def _with_context(start: Callable[..., Any], default_s: float | None) -> Callabl
     def call(request: Any = None, /, *, timeout: float | None = None, metadata: Any = None, **rest: Any) -> Any:
         sent: list[tuple[str, str]] = list(metadata or ())
         sent.extend(_outgoing(sent))
+        limit_s = _timeout(timeout, default_s)
+        if limit_s is not None and limit_s <= 0:
+            # gRPC would send it all the same, and a fast server could win the race against its timer.
+            raise _deadline_exceeded()
         if request is not None:
-            return start(request, timeout=_timeout(timeout, default_s), metadata=sent, **rest)
-        return start(timeout=_timeout(timeout, default_s), metadata=sent, **rest)
+            return start(request, timeout=limit_s, metadata=sent, **rest)
+        return start(timeout=limit_s, metadata=sent, **rest)
 
     return call
+
+
+def _deadline_exceeded() -> grpc.aio.AioRpcError:
+    none = grpc.aio.Metadata()
+    return grpc.aio.AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, none, none, details="the deadline has passed")
 
 
 def _outgoing(given: list[tuple[str, str]]) -> list[tuple[str, str]]:

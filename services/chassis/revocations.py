@@ -18,6 +18,7 @@ from chassis import ids
 from chassis.callcontext import set_call
 from chassis.errors import DomainError, Unavailable
 from chassis.identity import Identity, Role, credential_revoked, set_current, token_expired
+from chassis.tasks import end_task
 
 _log = logging.getLogger(__name__)
 
@@ -100,9 +101,7 @@ class RevocationList:
 
     async def stop(self) -> None:
         """Reads no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        await end_task(self._task)
 
     def is_void(self, identity: Identity) -> bool:
         void = self._void

@@ -1,6 +1,7 @@
 """The life of a service process: settings → build → serve → SIGTERM → NOT_SERVING → drain → stop."""
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -28,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 # Seconds that tasks get to end when the process does.
 _CANCEL_TIMEOUT_S = 2.0
+# Seconds beyond the grace of running calls: what has not stopped then hangs.
+_STOP_LIMIT_S = 8.0
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 
@@ -126,6 +129,8 @@ async def _serve(name: str, settings: S, build: Callable[[S], Awaitable[Assembly
         _log.info("serving", extra={"port": port, "name_of_service": name})
         await stop.wait()
         _log.info("stopping")
+        # Even where the loop itself is blocked: the log gets each thread's stack, and the process ends with status 1.
+        faulthandler.dump_traceback_later(settings.shutdown_grace_s + _STOP_LIMIT_S, exit=True)
     finally:
         await server.stop()
     _log.info("stopped")

@@ -25,6 +25,7 @@ from agent_svc.adapters.nats_dispatch import DispatchQueue
 from agent_svc.domain.frame import CheckpointFrame, DeltaFrame, EventFrame, Frame, SnapshotFrame
 from agent_svc.domain.log import Dispatch
 from agent_svc.interfaces.event_bus import DeliverFrames, DispatchConsumer, RunOwner
+from chassis.tasks import end_task
 
 _log = logging.getLogger(__name__)
 
@@ -67,8 +68,7 @@ class NatsBus:
 
     async def close(self) -> None:
         self._closed = True
-        if self._connecting is not None:
-            self._connecting.cancel()
+        await end_task(self._connecting)
         if self._nats.is_connected:
             await self._nats.flush(timeout=1)
         await self._nats.close()

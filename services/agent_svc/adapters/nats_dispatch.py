@@ -20,6 +20,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from agent_svc.domain.log import Dispatch
 from agent_svc.interfaces.event_bus import DispatchConsumer
+from chassis.tasks import end_task
 
 _log = logging.getLogger(__name__)
 
@@ -60,10 +61,7 @@ class DispatchQueue:
     async def stop(self) -> None:
         """Takes nothing more. What a pull request under way still brings goes back after the acknowledgement time."""
         task, self._task = self._task, None
-        if task is None:
-            return
-        task.cancel()
-        await asyncio.wait({task})
+        await end_task(task)
         self._consumer = None
         if self._subscription is not None and self._nats.is_connected:
             await self._subscription.unsubscribe()

@@ -11,6 +11,7 @@ from agent_svc.interfaces.memory import RecallIndex
 from agent_svc.interfaces.run_log import IndexLog
 from chassis.errors import DomainError
 from chassis.identity import use
+from chassis.tasks import end_task
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +36,7 @@ class Indexer:
 
     async def stop(self) -> None:
         """What is noted stays due in the log."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        await end_task(self._task)
 
     def note(self, organization_id: UUID, conversation_id: UUID) -> None:
         """The conversation may have messages that recall memory lacks."""

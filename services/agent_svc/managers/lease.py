@@ -10,6 +10,7 @@ from collections.abc import Callable
 from agent_svc.domain.log import Lease
 from agent_svc.interfaces.run_log import RunLog
 from chassis.errors import DomainError
+from chassis.tasks import end_task
 
 _log = logging.getLogger(__name__)
 
@@ -42,9 +43,7 @@ class LeaseKeeper:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        await end_task(self._task)
 
     def hold(self, lease: Lease, lost: Callable[[], None]) -> None:
         """Renews a lease that has just been taken; calls `lost` once when that fails."""

@@ -9,6 +9,7 @@ import secrets
 from agent_svc.interfaces.event_bus import DispatchConsumer, EventBus
 from agent_svc.interfaces.run_log import RunLog
 from chassis.errors import DomainError
+from chassis.tasks import end_task
 
 _log = logging.getLogger(__name__)
 
@@ -32,9 +33,7 @@ class Sweep:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        await end_task(self._task)
 
     async def _run(self) -> None:
         while True:

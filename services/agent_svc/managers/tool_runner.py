@@ -23,6 +23,7 @@ from agent_svc.managers.progress import Progress
 from agent_svc.managers.run_writer import RunWriter
 from chassis import ids
 from chassis.errors import DomainError, Unavailable
+from chassis.tasks import end_task
 
 _log = logging.getLogger(__name__)
 
@@ -60,9 +61,7 @@ class ToolRunner:
         try:
             await asyncio.gather(*tasks)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await asyncio.gather(*map(end_task, tasks))
 
     async def _one(self, progress: Progress, message: Message, pending: PendingCall) -> None:
         begun = time.monotonic()

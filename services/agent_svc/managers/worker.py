@@ -22,6 +22,7 @@ from agent_svc.managers.loop import RunLoop
 from agent_svc.managers.run_writer import LogAway
 from chassis.errors import DomainError
 from chassis.identity import set_current
+from chassis.tasks import end_task
 
 _log = logging.getLogger(__name__)
 
@@ -75,10 +76,7 @@ class Worker:
         await self._bus.stop_consuming()
         if self._busy:
             await asyncio.wait(self._busy.values(), timeout=self._grace_s)
-        for task in self._busy.values():
-            task.cancel()
-        if self._busy:
-            await asyncio.wait(self._busy.values())
+        await asyncio.gather(*map(end_task, self._busy.values()))
 
     def capacity(self) -> int:
         return 0 if self._stopping else self._concurrency - len(self._busy)

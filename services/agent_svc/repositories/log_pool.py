@@ -18,6 +18,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from agent_svc.repositories.prepared import Prepared
 from chassis.errors import InvalidArgument, ResourceExhausted, Unavailable
+from chassis.tasks import end_task
 
 _log = logging.getLogger(__name__)
 
@@ -59,8 +60,7 @@ class LogPool:
 
     async def close(self) -> None:
         """Closes all connections."""
-        if self._checking is not None:
-            self._checking.cancel()
+        await end_task(self._checking)
         await self._pool.close()
 
     async def tenant(

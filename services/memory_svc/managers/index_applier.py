@@ -14,6 +14,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from chassis.errors import Unavailable
+from chassis.tasks import end_task
 from memory_svc.domain.search import MemoryKind
 from memory_svc.interfaces.repositories import OutboxEntry
 from memory_svc.interfaces.unit_of_work import UnitOfWork
@@ -54,9 +55,7 @@ class IndexApplier:
         self._task = asyncio.create_task(self._run(), name="index-applier")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end_task(self._task)
 
     def poke(self) -> None:
         self._pokes += 1
@@ -80,7 +79,8 @@ class IndexApplier:
                 return False
             # Another replica may be the one that applies it; its progress is only seen by asking again.
             with suppress(TimeoutError):
-                await asyncio.wait_for(progress.wait(), min(remaining, 0.2))
+                async with asyncio.timeout(min(remaining, 0.2)):
+                    await progress.wait()
 
     async def _run(self) -> None:
         backoff_s = _FIRST_BACKOFF_S
@@ -101,7 +101,8 @@ class IndexApplier:
 
     async def _rest(self) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._poked.wait(), _POLL_S)
+            async with asyncio.timeout(_POLL_S):
+                await self._poked.wait()
         self._poked.clear()
 
     async def _flush(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from chassis.tasks import end_task
 from memory_svc.interfaces.embedder import DenseVector, Urgency
 
 
@@ -56,9 +57,7 @@ class CachedEmbedder:
 
     async def stop(self) -> None:
         """Fails what still waits and ends the thread."""
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
+        await end_task(self._worker)
         for future in self._pending.values():
             future.cancel()
         self._pending.clear()
