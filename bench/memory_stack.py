@@ -2,7 +2,7 @@
 
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class MemoryStack:
     issuer: Issuer
 
     @contextlib.asynccontextmanager
-    async def channel(self) -> AsyncIterator[grpc.aio.Channel]:
+    async def channel(self) -> AsyncGenerator[grpc.aio.Channel]:
         """A channel to the process."""
         async with open_channel(self.process.address) as opened:
             yield opened
@@ -37,7 +37,7 @@ class MemoryStack:
 
 
 @contextlib.contextmanager
-def memory_stack() -> Iterator[MemoryStack]:
+def memory_stack() -> Generator[MemoryStack]:
     """Starts PostgreSQL and memory_svc with its default settings; stops both."""
     with Stack(only=("postgres",)) as postgres, tempfile.TemporaryDirectory(prefix="hearth-bench-") as folder:
         databases = Databases(postgres.superuser_url())

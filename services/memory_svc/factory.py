@@ -19,6 +19,7 @@ from memory_svc.adapters.qdrant_edge import QdrantEdgeIndex
 from memory_svc.managers.block_manager import BlockManager
 from memory_svc.managers.context_manager import ContextManager
 from memory_svc.managers.hybrid_search import HybridSearch
+from memory_svc.managers.import_manager import ImportManager
 from memory_svc.managers.index_applier import IndexApplier
 from memory_svc.managers.index_documents import IndexDocuments
 from memory_svc.managers.passage_manager import PassageManager
@@ -65,7 +66,7 @@ async def build(settings: MemorySettings) -> Assembly:
     recall = RecallManager(work, searcher, applier)
     pages = PageTokens(settings.derived_key("page-tokens"))
     blocks = BlockServicer(BlockManager(work), pages)
-    archival = ArchivalMemoryServicer(PassageManager(work, searcher, applier), pages)
+    archival = ArchivalMemoryServicer(PassageManager(work, searcher, applier), ImportManager(work, applier), pages)
     contexts = ContextServicer(ContextManager(work, SqlAgentMemorySummaries(database), searcher))
     return Assembly(
         servicers=_registrations(blocks, archival, recall, contexts),

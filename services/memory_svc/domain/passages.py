@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
+from chassis import ids
 from chassis.errors import invalid_field
 
 MetadataValue: TypeAlias = str | float | bool
@@ -67,6 +68,36 @@ class Passage:
     def place(self) -> None:
         """A passage stands for itself."""
         return
+
+
+@dataclass(frozen=True, slots=True)
+class ImportProgress:
+    """How far an import is: passages stored so far, and how many of them the agent had already."""
+
+    id: uuid.UUID
+    agent_id: uuid.UUID
+    stored_count: int = 0
+    duplicate_count: int = 0
+
+
+def passage_from_draft(organization_id: uuid.UUID, agent_id: uuid.UUID, draft: PassageDraft, now: datetime) -> Passage:
+    """A new passage of an agent."""
+    return Passage(
+        id=ids.new(),
+        organization_id=organization_id,
+        agent_id=agent_id,
+        text=draft.text,
+        tags=draft.tags,
+        metadata=draft.metadata,
+        valid_from=draft.valid_from,
+        valid_to=draft.valid_to,
+        expire_time=draft.expire_time,
+        source_message_ids=draft.source_message_ids,
+        near_duplicate_of=None,
+        version=1,
+        create_time=now,
+        update_time=now,
+    )
 
 
 def check_draft(draft: PassageDraft, path: str, now: datetime) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from memory_svc.domain.blocks import Block, BlockVersion
 from memory_svc.domain.messages import RecallMessage, Span
-from memory_svc.domain.passages import Passage
+from memory_svc.domain.passages import ImportProgress, Passage
 from memory_svc.domain.search import MemoryKind, Scope
 
 Found = TypeVar("Found", covariant=True)
@@ -143,6 +143,18 @@ class PassageRepository(Shelf[Passage], Protocol):
 
     async def purge(self, passage_ids: Collection[uuid.UUID]) -> None:
         """Removes the rows of passages that are deleted or expired, history included."""
+        ...
+
+
+class ImportRepository(Protocol):
+    """How far imports of passages are."""
+
+    async def begin(self, import_id: uuid.UUID, agent_id: uuid.UUID, now: datetime) -> ImportProgress:
+        """How far an import is, which begins with this if it is new; locked until the transaction ends."""
+        ...
+
+    async def save(self, progress: ImportProgress, now: datetime) -> None:
+        """Writes how far it is."""
         ...
 
 

@@ -9,7 +9,7 @@ from chassis import ids
 from chassis.errors import AlreadyExists, etag_mismatch
 from chassis.once import Once
 from memory_svc.domain.consistency import consistency_position, consistency_token
-from memory_svc.domain.passages import Passage, PassageDraft, check_draft
+from memory_svc.domain.passages import Passage, PassageDraft, check_draft, passage_from_draft
 from memory_svc.domain.search import MemoryKind, Scope, SearchMode, SearchPage
 from memory_svc.interfaces.indexing import IndexProgress
 from memory_svc.interfaces.search import Searcher
@@ -46,7 +46,7 @@ class PassageManager:
         now = datetime.now(UTC)
         for place, draft in enumerate(drafts):
             check_draft(draft, f"passages[{place}]", now)
-        new = [_passage(organization_id, agent_id, draft, now) for draft in drafts]
+        new = [passage_from_draft(organization_id, agent_id, draft, now) for draft in drafts]
         async with self._work.begin(organization_id) as transaction, transaction.once(once) as answer:
             if await transaction.agents.is_forgotten(agent_id):
                 raise ids.absent("agent", agent_id)
@@ -128,25 +128,6 @@ async def _existing(transaction: Transaction, passage_id: uuid.UUID, *, lock: bo
     if passage is None:
         raise ids.absent("psg", passage_id)
     return passage
-
-
-def _passage(organization_id: uuid.UUID, agent_id: uuid.UUID, draft: PassageDraft, now: datetime) -> Passage:
-    return Passage(
-        id=ids.new(),
-        organization_id=organization_id,
-        agent_id=agent_id,
-        text=draft.text,
-        tags=draft.tags,
-        metadata=draft.metadata,
-        valid_from=draft.valid_from,
-        valid_to=draft.valid_to,
-        expire_time=draft.expire_time,
-        source_message_ids=draft.source_message_ids,
-        near_duplicate_of=None,
-        version=1,
-        create_time=now,
-        update_time=now,
-    )
 
 
 def _draft(passage: Passage, *, expiry: bool) -> PassageDraft:

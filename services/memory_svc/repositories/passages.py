@@ -3,6 +3,7 @@
 import uuid
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,12 +11,25 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from memory_svc.domain.near_duplicates import THRESHOLD, likeness, sketch
 from memory_svc.domain.passages import Passage, content_hash
 from memory_svc.domain.search import MemoryKind, Scope
 from memory_svc.repositories.agents import change_counts
 from memory_svc.repositories.outbox import enqueue, enqueue_expiry, newest_position, pending_items
 from memory_svc.repositories.scopes import PASSAGE_WORDS, passage_conditions, tag_conditions, words_query
 from memory_svc.repositories.tables import passage_versions, passages
+
+# The oldest few that share a band with a new text.
+_CANDIDATES = sa.text("""
+SELECT given.id AS new_id, found.id, found.text
+FROM unnest(CAST(:ids AS uuid[]), CAST(:agents AS uuid[]), CAST(:sketches AS text[])) AS given (id, agent, sketch),
+LATERAL (
+    SELECT id, text FROM passages
+    WHERE organization_id = :organization AND agent_id = given.agent AND delete_time IS NULL
+        AND (expire_time IS NULL OR expire_time > now()) AND sketch && CAST(given.sketch AS bigint[])
+    ORDER BY id LIMIT 8
+) AS found
+""")
 
 
 class SqlPassages:
@@ -27,6 +41,8 @@ class SqlPassages:
 
     async def add(self, given: Sequence[Passage], author: str) -> tuple[list[Passage], int]:
         # One order for all writers, so that two batches with the same texts cannot wait for each other.
+        twins = await self._near_duplicates(given)
+        given = [replace(passage, near_duplicate_of=twins.get(passage.id)) for passage in given]
         rows = sorted(map(_values, given), key=lambda row: row["content_hash"])
         new = insert(passages).on_conflict_do_nothing().returning(passages.c.id)
         stored = set((await self._session.execute(new, rows)).scalars())
@@ -92,6 +108,25 @@ class SqlPassages:
         found = sa.select(passages, score).where(PASSAGE_WORDS.op("@@")(words), *passage_conditions(scope))
         rows = await self._session.execute(found.order_by(score.desc(), passages.c.id.desc()).limit(size))
         return [(_passage(row), row.score) for row in rows]
+
+    async def _near_duplicates(self, given: Sequence[Passage]) -> dict[uuid.UUID, uuid.UUID]:
+        """For new passages the one that the agent has already and that says nearly, but not exactly, the same."""
+        values = {
+            "organization": self._organization_id,
+            "ids": [passage.id for passage in given],
+            "agents": [passage.agent_id for passage in given],
+            # Arrays of arrays must have one width in PostgreSQL, so each sketch travels as text.
+            "sketches": [str(sketch(passage.text)).replace("[", "{").replace("]", "}") for passage in given],
+        }
+        texts = {passage.id: passage.text for passage in given}
+        found: dict[uuid.UUID, uuid.UUID] = {}
+        best: dict[uuid.UUID, float] = {}
+        for row in await self._session.execute(_CANDIDATES, values):
+            alike = likeness(texts[row.new_id], row.text)
+            exact = content_hash(texts[row.new_id]) == content_hash(row.text)
+            if not exact and alike >= max(THRESHOLD, best.get(row.new_id, 0.0)):
+                found[row.new_id], best[row.new_id] = row.id, alike
+        return found
 
     async def _record(self, changed: Sequence[Passage], author: str) -> None:
         """History and outbox of what was just written."""
@@ -161,6 +196,7 @@ def _values(passage: Passage) -> dict[str, Any]:
         "source_message_ids": list(passage.source_message_ids),
         "near_duplicate_of": passage.near_duplicate_of,
         "content_hash": content_hash(passage.text),
+        "sketch": sketch(passage.text),
         "version": passage.version,
         "create_time": passage.create_time,
         "update_time": passage.update_time,

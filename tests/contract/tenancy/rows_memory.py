@@ -10,7 +10,7 @@ from hearth.memory.v1 import archival_memory_service_pb2 as archival
 from hearth.memory.v1 import block_service_pb2 as block
 from hearth.memory.v1 import recall_memory_service_pb2 as recall
 from hearth.memory.v1 import search_pb2
-from tests.contract.tenancy.cases import Case, hidden, own, same, unbuilt
+from tests.contract.tenancy.cases import Case, hidden, own, same
 from tests.contract.tenancy.tenants import Names
 
 
@@ -63,7 +63,7 @@ _MODES = (search_pb2.SEARCH_MODE_HYBRID, search_pb2.SEARCH_MODE_DENSE, search_pb
 MEMORY: Mapping[str, tuple[Case, ...]] = {
     "ArchivalMemoryService/InsertPassages": (own(_passages),),
     "ArchivalMemoryService/ImportPassages": (
-        unbuilt(
+        own(
             lambda their, own: archival.ImportPassagesRequest(
                 agent_id=their.agent,
                 passages=[archival.PassageSpec(text="A fact.", source_message_ids=[their.message])],
