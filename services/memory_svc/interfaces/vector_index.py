@@ -54,6 +54,15 @@ class ItemReference:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class IndexedPoint:
+    """A point as the index has it."""
+
+    point_id: uuid.UUID
+    kind: MemoryKind
+    reference: ItemReference
+
+
 ListQuery: TypeAlias = DenseVector | SparseVector
 
 
@@ -100,6 +109,16 @@ class VectorIndex(Protocol):
 
     async def resolve(self, points: Collection[uuid.UUID]) -> dict[uuid.UUID, ItemReference]:
         """What the points stand for; points that are gone are absent."""
+        ...
+
+    async def delete_points(self, points: Collection[uuid.UUID]) -> None:
+        """Removes points by id. Deleting nothing is fine."""
+        ...
+
+    async def scan(
+        self, organization_id: uuid.UUID, after: uuid.UUID | None, size: int
+    ) -> tuple[Sequence[IndexedPoint], uuid.UUID | None]:
+        """Some of an organization's points, and where to go on, None at the end."""
         ...
 
     async def count(self) -> int:

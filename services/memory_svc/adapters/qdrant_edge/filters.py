@@ -62,6 +62,11 @@ def corpus_filter(scope: Scope) -> Filter:
     return Filter(must=[*must])
 
 
+def of_organization(organization_id: uuid.UUID) -> Filter:
+    """All points of an organization."""
+    return Filter(must=[_equals("organization_id", str(organization_id))])
+
+
 def chunks_of(organization_id: uuid.UUID, item_id: uuid.UUID, first_chunk: int) -> Filter:
     """The chunks of one item from `first_chunk` on."""
     return Filter(

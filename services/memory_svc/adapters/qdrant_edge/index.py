@@ -17,18 +17,26 @@ from qdrant_edge import (
     Query,
     QueryBatchRequest,
     QueryRequest,
+    Record,
+    ScrollRequest,
     SearchParams,
     UpdateOperation,
 )
 from qdrant_edge import SparseVector as EdgeSparseVector
 
 from chassis.errors import DomainError, Unavailable
-from memory_svc.adapters.qdrant_edge.filters import chunks_of, corpus_filter, older_than, scope_filter
+from memory_svc.adapters.qdrant_edge.filters import (
+    chunks_of,
+    corpus_filter,
+    of_organization,
+    older_than,
+    scope_filter,
+)
 from memory_svc.adapters.qdrant_edge.shard import open_shard
 from memory_svc.adapters.qdrant_layout import VECTOR_OF, collection_name, payload_of
-from memory_svc.domain.search import Scope, Signal
+from memory_svc.domain.search import MemoryKind, Scope, Signal
 from memory_svc.interfaces.embedder import SparseVector
-from memory_svc.interfaces.vector_index import IndexPoint, ItemReference, ListQuery
+from memory_svc.interfaces.vector_index import IndexedPoint, IndexPoint, ItemReference, ListQuery
 
 Result = TypeVar("Result")
 
@@ -51,6 +59,8 @@ class QdrantEdgeIndex:
         return self._folder.name
 
     async def open(self) -> None:
+        if self._shard is not None:
+            return
         loop = asyncio.get_running_loop()
         self._shard = await loop.run_in_executor(
             self._thread, lambda: open_shard(self._folder, self._dimensions, patience_s=self._patience_s)
@@ -82,6 +92,23 @@ class QdrantEdgeIndex:
 
     async def resolve(self, points: Collection[uuid.UUID]) -> dict[uuid.UUID, ItemReference]:
         return await self._call(lambda shard: _resolve(shard, points)) if points else {}
+
+    async def delete_points(self, points: Collection[uuid.UUID]) -> None:
+        if points:
+            operation = UpdateOperation.delete_points(list(points))
+            await self._call(lambda shard: shard.update(operation))
+
+    async def scan(
+        self, organization_id: uuid.UUID, after: uuid.UUID | None, size: int
+    ) -> tuple[Sequence[IndexedPoint], uuid.UUID | None]:
+        request = ScrollRequest(
+            offset=after,
+            limit=size,
+            filter=of_organization(organization_id),
+            with_payload=["kind", "item_id", "chunk", "version"],
+        )
+        records, following = await self._call(lambda shard: shard.scroll(request))
+        return [_indexed(record) for record in records], _uuid(following) if following is not None else None
 
     async def count(self) -> int:
         return await self._call(lambda shard: shard.count(CountRequest(exact=True)))
@@ -175,6 +202,15 @@ def _resolve(shard: EdgeShard, points: Collection[uuid.UUID]) -> dict[uuid.UUID,
         payload = record.payload or {}
         found[_uuid(record.id)] = ItemReference(uuid.UUID(payload["item_id"]), payload["chunk"], payload["version"])
     return found
+
+
+def _indexed(record: Record) -> IndexedPoint:
+    payload = record.payload or {}
+    return IndexedPoint(
+        _uuid(record.id),
+        MemoryKind(payload["kind"]),
+        ItemReference(uuid.UUID(payload["item_id"]), payload["chunk"], payload["version"]),
+    )
 
 
 def _uuid(value: int | uuid.UUID | str) -> uuid.UUID:
