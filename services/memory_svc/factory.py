@@ -24,7 +24,7 @@ from memory_svc.managers.index_applier import IndexApplier
 from memory_svc.managers.index_documents import IndexDocuments
 from memory_svc.managers.passage_manager import PassageManager
 from memory_svc.managers.recall_manager import RecallManager
-from memory_svc.repositories import SqlAgentMemorySummaries, SqlUnitOfWork
+from memory_svc.repositories import SqlAgentMemorySummaries, SqlCandidates, SqlUnitOfWork
 from memory_svc.servicers.archival_servicer import ArchivalMemoryServicer
 from memory_svc.servicers.block_servicer import BlockServicer
 from memory_svc.servicers.context_servicer import ContextServicer
@@ -62,7 +62,7 @@ async def build(settings: MemorySettings) -> Assembly:
 
     # Qdrant Edge is held by one process, and only that process writes memory.
     applier = IndexApplier(work, index, IndexDocuments(work, index, embedder, words, window_words), only_writer=True)
-    searcher = HybridSearch(work, index, embedder, words, applier)
+    searcher = HybridSearch(work, SqlCandidates(database), index, embedder, words, applier)
     recall = RecallManager(work, searcher, applier)
     pages = PageTokens(settings.derived_key("page-tokens"))
     blocks = BlockServicer(BlockManager(work), pages)

@@ -122,6 +122,17 @@ class Searchable(Protocol):
     def place(self) -> Place | None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Of a row what its place in the order depends on."""
+
+    id: uuid.UUID
+    version: int
+    ranked_text: str
+    create_time: datetime
+    place: Place | None = None
+
+
 Item = TypeVar("Item", bound=Searchable)
 
 

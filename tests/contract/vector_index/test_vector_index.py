@@ -169,7 +169,8 @@ async def test_filters(index: VectorIndex) -> None:
     )
     said = point(message, kind=MemoryKind.MESSAGE, conversation_id=CONVERSATION, seq=7, role="user")
     await index.upsert([point(plain), tagged_point, said])
-    both, messages = {plain, tagged}, {"kind": MemoryKind.MESSAGE}
+    both = {plain, tagged}
+    messages: dict[str, object] = {"kind": MemoryKind.MESSAGE}
     cases: list[tuple[dict[str, object], set[uuid.UUID]]] = [
         ({}, both),
         ({"agent_id": uuid.UUID(int=5)}, {tagged}),
