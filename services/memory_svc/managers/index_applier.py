@@ -19,11 +19,12 @@ from memory_svc.domain.search import MemoryKind
 from memory_svc.interfaces.repositories import OutboxEntry
 from memory_svc.interfaces.unit_of_work import UnitOfWork
 from memory_svc.interfaces.vector_index import VectorIndex
-from memory_svc.managers.index_documents import IndexDocuments
+from memory_svc.managers.index_documents import IndexDocuments, PreparedDocuments
 
 _log = logging.getLogger(__name__)
 
-_BATCH = 64
+_BATCH = 128
+_SLICE = 32
 _POLL_S = 2.0
 _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 10.0
@@ -161,14 +162,21 @@ class IndexApplier:
 
     async def _apply(self, entries: Sequence[OutboxEntry]) -> list[OutboxEntry]:
         """Returns the entries that are done: all but those left for the next batch because this one is large enough."""
-        groups: dict[tuple[uuid.UUID, MemoryKind], list[OutboxEntry]] = defaultdict(list)
-        for entry in entries:
-            groups[entry.organization_id, entry.kind].append(entry)
-        done: list[OutboxEntry] = []
-        for (organization_id, kind), group in groups.items():
-            handled = await self._documents.refresh(organization_id, kind, {entry.item_id for entry in group})
-            done += [entry for entry in group if entry.item_id in handled]
-        return done
+        handled: set[uuid.UUID] = set()
+        following = _slices(entries)
+        preparing: asyncio.Task[PreparedDocuments] | None = None
+        try:
+            for place in range(len(following) + 1):
+                # The next texts are embedded while these are written.
+                prepared = await preparing if preparing is not None else None
+                preparing = None
+                if place < len(following):
+                    preparing = asyncio.create_task(self._documents.prepare(*following[place]), name="index-prepare")
+                if prepared is not None:
+                    handled.update(await self._documents.write(prepared))
+        finally:
+            await end_task(preparing)
+        return [entry for entry in entries if entry.item_id in handled]
 
     async def _apply_singly(self, entries: Sequence[OutboxEntry]) -> tuple[list[OutboxEntry], list[OutboxEntry]]:
         done: list[OutboxEntry] = []
@@ -182,3 +190,16 @@ class IndexApplier:
                 _log.exception("an item cannot be indexed", extra={"item_id": str(entry.item_id)})
                 failed.append(entry)
         return done, failed
+
+
+def _slices(entries: Sequence[OutboxEntry]) -> list[tuple[uuid.UUID, MemoryKind, list[uuid.UUID]]]:
+    """The items by organization and kind, each once, so many at a time."""
+    groups: dict[tuple[uuid.UUID, MemoryKind], dict[uuid.UUID, None]] = defaultdict(dict)
+    for entry in entries:
+        groups[entry.organization_id, entry.kind][entry.item_id] = None
+    return [
+        (organization_id, kind, ids[start : start + _SLICE])
+        for (organization_id, kind), group in groups.items()
+        for ids in [list(group)]
+        for start in range(0, len(ids), _SLICE)
+    ]
