@@ -18,6 +18,7 @@ from qdrant_client.grpc.points_service_pb2_grpc import PointsServicer, add_Point
 
 from memory_svc.adapters.qdrant_edge.shard import open_shard
 from memory_svc.adapters.qdrant_layout import INTEGERS, KEYWORDS, SPARSE, TENANT
+from memory_svc.adapters.qdrant_server import open_client
 
 _DONE = pb.PointsOperationResponse(result=pb.UpdateResult(status=pb.Completed))
 
@@ -48,9 +49,11 @@ class QdrantServer(PointsServicer, CollectionsServicer):
         await self._server.stop(grace=None)
 
     def client(self) -> AsyncQdrantClient:
-        return AsyncQdrantClient(
-            host="127.0.0.1", grpc_port=self.port, prefer_grpc=True, timeout=5, check_compatibility=False
-        )
+        return open_client(self.url)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     async def CollectionExists(self, request: Any, context: Any) -> Any:
         return pb.CollectionExistsResponse(result=pb.CollectionExists(exists=request.collection_name == self._name))

@@ -1,8 +1,11 @@
 """How points lie in Qdrant, the same in the process and on a server: names of vectors, payload, and its indexes."""
 
+import re
+
 from memory_svc.domain.search import Signal
 from memory_svc.interfaces.vector_index import IndexPoint
 
+_UNUSABLE = re.compile(r"[^A-Za-z0-9._-]")
 # Counts up when vectors or payload change shape: an older collection is then left alone and a new one is filled.
 LAYOUT = 2
 VECTOR_OF = {Signal.DENSE: "dense", Signal.LEXICAL: "lexical", Signal.WINDOW: "window"}
@@ -14,7 +17,8 @@ INTEGERS = ("time_ms", "version", "chunk", "seq", "valid_from_ms", "valid_to_ms"
 
 def collection_name(model: str, dimensions: int) -> str:
     """One collection for each model and layout, so that vectors of two models never meet."""
-    return f"{model}-{dimensions}-v{LAYOUT}"
+    # Models are named BAAI/bge-m3 or nomic-embed-text:latest; this is a folder's name too.
+    return f"{_UNUSABLE.sub('_', model)}-{dimensions}-v{LAYOUT}"
 
 
 def payload_of(point: IndexPoint) -> dict[str, object]:

@@ -71,6 +71,18 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class PassageVersion:
+    """What a passage said after one change, and who made it."""
+
+    version: int
+    text: str
+    tags: tuple[str, ...]
+    metadata: Metadata
+    author: str
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ImportProgress:
     """How far an import is: passages stored so far, and how many of them the agent had already."""
 

@@ -10,6 +10,7 @@ from memory_svc.domain.blocks import Block, BlockVersion
 from memory_svc.domain.messages import RecallMessage, Span
 from memory_svc.domain.passages import ImportProgress, Passage
 from memory_svc.domain.search import MemoryKind, Scope
+from memory_svc.domain.transfer import BlockRecord, PassageRecord
 
 Found = TypeVar("Found", covariant=True)
 
@@ -78,6 +79,14 @@ class BlockRepository(Protocol):
         """Takes all blocks from an agent and removes those that no other agent has."""
         ...
 
+    async def restore(self, block: Block) -> bool:
+        """Stores a block as it was elsewhere; False where one with its id is there."""
+        ...
+
+    async def records(self, agent_id: uuid.UUID | None, after: uuid.UUID | None, size: int) -> list[BlockRecord]:
+        """Blocks with their history, by id, after a position; of one agent or of all."""
+        ...
+
     async def add_version(self, version: BlockVersion) -> None:
         """Stores one version."""
         ...
@@ -131,6 +140,14 @@ class PassageRepository(Shelf[Passage], Protocol):
 
     async def delete(self, passage_id: uuid.UUID) -> None:
         """Marks a passage as deleted: nothing returns it from then on."""
+        ...
+
+    async def restore(self, record: PassageRecord) -> bool:
+        """Stores a passage as it was elsewhere; False where one with its id or its agent's with its text is there."""
+        ...
+
+    async def records(self, agent_id: uuid.UUID | None, after: uuid.UUID | None, size: int) -> list[PassageRecord]:
+        """Passages with their history, by id, after a position; of one agent or of all."""
         ...
 
     async def delete_of_agent(self, agent_id: uuid.UUID) -> None:
@@ -236,10 +253,42 @@ class Outbox(Protocol):
         """Adds an entry for each item of the organization (which the transaction must be set to). Returns how many."""
         ...
 
+    async def enqueue(self, organization_id: uuid.UUID, kind: MemoryKind, item_ids: Sequence[uuid.UUID]) -> None:
+        """Adds an entry for each of the items."""
+        ...
+
+    async def newest_position(self, organization_id: uuid.UUID | None) -> int:
+        """The last entry, of one organization or of all; 0 without any."""
+        ...
+
+    async def is_drained(self, position: int) -> bool:
+        """Whether all entries of all organizations up to a position are done or postponed."""
+        ...
+
+    async def waiting(self, organization_id: uuid.UUID) -> tuple[int, float]:
+        """How many entries of an organization wait, and for how many seconds the oldest does."""
+        ...
+
+    async def waiting_items(
+        self, organization_id: uuid.UUID, kind: MemoryKind, item_ids: Collection[uuid.UUID]
+    ) -> set[uuid.UUID]:
+        """Of the items named, those that wait."""
+        ...
+
+    async def item_ids(
+        self, organization_id: uuid.UUID, kind: MemoryKind, after: uuid.UUID | None, size: int
+    ) -> Sequence[uuid.UUID]:
+        """A page of the ids of all items that belong into the index, in order (the transaction must be set to the organization)."""
+        ...
+
+    async def count_items(self, organization_id: uuid.UUID) -> int:
+        """How many items belong into the index and do not wait (the transaction must be set to the organization)."""
+        ...
+
     async def is_filled(self, collection: str) -> bool:
-        """Whether an index collection was once filled completely."""
+        """Whether an index collection was filled completely and is the one in use."""
         ...
 
     async def set_filled(self, collection: str, filled: bool) -> None:
-        """Remembers it."""
+        """Remembers it. One that is filled is the one in use: all others fall behind from then on and are not filled any more."""
         ...

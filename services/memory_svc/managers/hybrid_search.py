@@ -98,6 +98,8 @@ class HybridSearch:
         if after_position:
             await self._progress.wait_applied(scope.organization_id, after_position, _patience_s())
         try:
+            if not self._progress.is_filled:
+                raise Unavailable("the index is being filled", reason="DEPENDENCY_UNAVAILABLE")
             return SearchPage(await self._by_index(shelf, _Question(scope, query, mode, top_k)))
         except Unavailable as error:
             _log.warning("searching by words alone", extra={"reason": error.reason})

@@ -19,6 +19,7 @@ from memory_svc.domain.search import MemoryKind
 from memory_svc.interfaces.repositories import OutboxEntry
 from memory_svc.interfaces.unit_of_work import UnitOfWork
 from memory_svc.interfaces.vector_index import VectorIndex
+from memory_svc.managers.collection_filling import CollectionFilling
 from memory_svc.managers.index_documents import IndexDocuments, PreparedDocuments
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,9 @@ class IndexApplier:
         self._index = index
         self._documents = documents
         self._only_writer = only_writer
+        self._filling_of = CollectionFilling(work, index)
+        self._filled = False
+        self._filling: int | None = None
         self._caught_up = False
         self._pokes = 0
         self._unflushed = False
@@ -53,6 +57,9 @@ class IndexApplier:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        # Usually the index is as it was left, and searches need not be answered by words alone for a moment.
+        with suppress(Exception):
+            self._filled = await self._filling_of.is_complete()
         self._task = asyncio.create_task(self._run(), name="index-applier")
 
     async def stop(self) -> None:
@@ -66,6 +73,10 @@ class IndexApplier:
     @property
     def is_caught_up(self) -> bool:
         return self._caught_up
+
+    @property
+    def is_filled(self) -> bool:
+        return self._filled
 
     async def wait_applied(self, organization_id: uuid.UUID, position: int, timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
@@ -85,12 +96,10 @@ class IndexApplier:
 
     async def _run(self) -> None:
         backoff_s = _FIRST_BACKOFF_S
-        refilled = False
         while True:
             try:
-                if not refilled:
-                    await self._refill()
-                    refilled = True
+                if not self._filled:
+                    await self._fill()
                 if not await self._step():
                     await self._rest()
                 await self._flush()
@@ -99,6 +108,15 @@ class IndexApplier:
                 _log.warning("indexing pauses", extra={"error": str(error), "for_s": backoff_s})
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+
+    async def _fill(self) -> None:
+        """Brings a new or lost collection to the point where searches may rely on it; one step at a time."""
+        if self._filling is None:
+            self._filled = await self._filling_of.is_complete()
+            self._filling = None if self._filled else await self._filling_of.begin()
+        elif await self._filling_of.is_done(self._filling):
+            self._filled, self._filling = True, None
+            self._unflushed = True
 
     async def _rest(self) -> None:
         with suppress(TimeoutError):
@@ -111,24 +129,6 @@ class IndexApplier:
             self._unflushed = False
             await self._index.flush()
             self._flushed_at = time.monotonic()
-
-    async def _refill(self) -> None:
-        """Queues everything where the index is new or was lost."""
-        empty = await self._index.count() == 0
-        async with self._work.begin(None) as transaction:
-            if not empty and await transaction.outbox.is_filled(self._index.name):
-                return
-            # Cut short, it is done again from the start.
-            await transaction.outbox.set_filled(self._index.name, False)
-            organizations = await transaction.outbox.organizations()
-        queued = 0
-        for organization_id in organizations:
-            async with self._work.begin(organization_id) as transaction:
-                queued += await transaction.outbox.enqueue_everything(organization_id)
-        async with self._work.begin(None) as transaction:
-            await transaction.outbox.set_filled(self._index.name, True)
-        if queued:
-            _log.info("filling the index again", extra={"items": queued, "collection": self._index.name})
 
     async def _step(self) -> int:
         """Applies one batch; returns how many entries it took."""

@@ -18,7 +18,7 @@ from memory_svc.interfaces.vector_index import IndexPoint, VectorIndex, point_id
 # Embeddings in one batch: about two seconds of work. One item may have more.
 _MOST_CHUNKS = 128
 # Of a message (a tool may print a book) the first 45,000 characters are searchable.
-_MOST_MESSAGE_CHUNKS = 64
+MOST_MESSAGE_CHUNKS = 64
 # So many messages on each side can be part of a window.
 _REACH = 6
 # Messages of one conversation further apart than this are looked at on their own.
@@ -216,7 +216,7 @@ def _pieces(messages: Sequence[RecallMessage]) -> list[_Piece]:
     return [
         _Piece(message, chunk, text)
         for message in messages
-        for chunk, text in enumerate(chunks(message.ranked_text)[:_MOST_MESSAGE_CHUNKS])
+        for chunk, text in enumerate(chunks(message.ranked_text)[:MOST_MESSAGE_CHUNKS])
     ]
 
 

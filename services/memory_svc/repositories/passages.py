@@ -2,7 +2,7 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +12,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from memory_svc.domain.near_duplicates import THRESHOLD, likeness, sketch
-from memory_svc.domain.passages import Passage, content_hash
+from memory_svc.domain.passages import Passage, PassageVersion, content_hash
 from memory_svc.domain.search import MemoryKind, Scope
+from memory_svc.domain.transfer import PassageRecord
 from memory_svc.repositories.agents import change_counts
 from memory_svc.repositories.outbox import enqueue, enqueue_expiry, newest_position, pending_items
 from memory_svc.repositories.scopes import PASSAGE_WORDS, passage_conditions, tag_conditions, words_query
@@ -52,6 +53,34 @@ class SqlPassages:
         await change_counts(self._session, self._organization_id, passages=counts)
         answer = added if len(added) == len(given) else await self._in_place(given, added)
         return answer, await newest_position(self._session, self._organization_id)
+
+    async def restore(self, record: PassageRecord) -> bool:
+        passage = record.passage
+        # One that is deleted and only waits to leave the index makes room.
+        await self._session.execute(passages.delete().where(*self._is(passage.id), passages.c.delete_time.is_not(None)))
+        new = insert(passages).values(**_values(passage)).on_conflict_do_nothing().returning(passages.c.id)
+        if (await self._session.execute(new)).first() is None:
+            return False
+        await self._keep_history([_version_values(self._organization_id, passage.id, one) for one in record.versions])
+        await self._queue([passage])
+        await change_counts(self._session, self._organization_id, passages={passage.agent_id: 1})
+        return True
+
+    async def records(self, agent_id: uuid.UUID | None, after: uuid.UUID | None, size: int) -> list[PassageRecord]:
+        scope = Scope(self._organization_id, MemoryKind.PASSAGE, agent_id=agent_id)
+        query = sa.select(passages).where(*passage_conditions(scope))
+        if after is not None:
+            query = query.where(passages.c.id > after)
+        found = [_passage(row) for row in await self._session.execute(query.order_by(passages.c.id).limit(size))]
+        history: dict[uuid.UUID, list[PassageVersion]] = {passage.id: [] for passage in found}
+        table = passage_versions.c
+        versions = sa.select(passage_versions).where(
+            table.organization_id == self._organization_id, table.passage_id.in_(list(history))
+        )
+        for row in await self._session.execute(versions.order_by(table.passage_id, table.version)):
+            kept = PassageVersion(row.version, row.text, tuple(row.tags), row.metadata, row.author, row.create_time)
+            history[row.passage_id].append(kept)
+        return [PassageRecord(passage, history[passage.id]) for passage in found]
 
     async def get(self, passage_id: uuid.UUID, *, lock: bool = False) -> Passage | None:
         scope = Scope(self._organization_id, MemoryKind.PASSAGE)
@@ -132,20 +161,18 @@ class SqlPassages:
         """History and outbox of what was just written."""
         if not changed:
             return
-        history = [
-            {
-                "passage_id": passage.id,
-                "version": passage.version,
-                "organization_id": self._organization_id,
-                "text": passage.text,
-                "tags": list(passage.tags),
-                "metadata": dict(passage.metadata),
-                "author": author,
-                "create_time": passage.update_time,
-            }
+        written = [
+            (passage, PassageVersion(passage.version, passage.text, passage.tags, passage.metadata, author, when))
             for passage in changed
+            for when in [passage.update_time]
         ]
-        await self._session.execute(passage_versions.insert(), history)
+        await self._keep_history([_version_values(self._organization_id, one.id, kept) for one, kept in written])
+        await self._queue(changed)
+
+    async def _keep_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        await self._session.execute(passage_versions.insert(), rows)
+
+    async def _queue(self, changed: Sequence[Passage]) -> None:
         tenant = self._organization_id
         await enqueue(self._session, tenant, MemoryKind.PASSAGE, [passage.id for passage in changed])
         expiries = [(passage.id, passage.expire_time) for passage in changed if passage.expire_time is not None]
@@ -180,6 +207,19 @@ class SqlPassages:
 
     def _is(self, passage_id: uuid.UUID) -> tuple[sa.ColumnElement[bool], ...]:
         return (passages.c.organization_id == self._organization_id, passages.c.id == passage_id)
+
+
+def _version_values(organization_id: uuid.UUID, passage_id: uuid.UUID, version: PassageVersion) -> dict[str, Any]:
+    return {
+        "passage_id": passage_id,
+        "version": version.version,
+        "organization_id": organization_id,
+        "text": version.text,
+        "tags": list(version.tags),
+        "metadata": dict(version.metadata),
+        "author": version.author,
+        "create_time": version.create_time,
+    }
 
 
 def _values(passage: Passage) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from hearth.memory.internal.v1 import context_service_pb2 as context
 from hearth.memory.internal.v1 import recall_index_service_pb2 as recall_index
 from hearth.memory.v1 import archival_memory_service_pb2 as archival
 from hearth.memory.v1 import block_service_pb2 as block
+from hearth.memory.v1 import index_service_pb2 as index
 from hearth.memory.v1 import recall_memory_service_pb2 as recall
 from hearth.memory.v1 import search_pb2
+from hearth.memory.v1 import transfer_service_pb2 as transfer
 from tests.contract.tenancy.cases import Case, hidden, own, same
 from tests.contract.tenancy.tenants import Names
 
@@ -44,6 +46,16 @@ def _remembered(their: Names, own: Names) -> Message:
         role="user",
         text="Hm.",
     )
+    return request
+
+
+def _record(their: Names, own: Names) -> Message:
+    """Somebody else's passage, said to be of their organization."""
+    request = transfer.ImportMemoryRequest()
+    record = request.records.add().passage
+    record.passage.id, record.passage.organization_id = their.passage, their.organization
+    record.passage.agent_id, record.passage.text, record.passage.version = their.agent, "Put back.", 1
+    record.versions.add(version=1, text="Put back.")
     return request
 
 
@@ -131,6 +143,14 @@ MEMORY: Mapping[str, tuple[Case, ...]] = {
             "ABORTED",
         ),
     ),
+    "IndexService/GetIndexStatus": (own(lambda their, own: index.GetIndexStatusRequest()),),
+    "IndexService/ReconcileIndex": (own(lambda their, own: index.ReconcileIndexRequest()),),
+    "IndexService/ReindexMemory": (own(lambda their, own: index.ReindexMemoryRequest()),),
+    "TransferService/ExportMemory": (
+        own(lambda their, own: transfer.ExportMemoryRequest()),
+        own(lambda their, own: transfer.ExportMemoryRequest(agent_id=their.agent)),
+    ),
+    "TransferService/ImportMemory": (own(_record),),
     "RecallMemoryService/SearchMessages": (
         *(own(lambda their, own, mode=mode: _recall(mode)) for mode in _MODES),
         *(same(lambda their, own, mode=mode: _recall(mode, agent_id=their.agent)) for mode in _MODES),

@@ -108,6 +108,14 @@ async def test_a_newer_version_stays(index: VectorIndex) -> None:
     assert score > 0.99
 
 
+async def test_the_same_version_is_written_again(index: VectorIndex) -> None:
+    item = uuid.uuid4()
+    await index.upsert([point(item, dense=toward(1))])
+    await index.upsert([point(item, dense=toward(0))])
+    [score] = (await index.search(scope(), {Signal.DENSE: toward(0)}, 5))[Signal.DENSE].values()
+    assert score > 0.99
+
+
 async def test_many_versions_in_one_call(index: VectorIndex) -> None:
     items = [uuid.uuid4() for _ in range(6)]
     await index.upsert([point(item, version=number % 3 + 1) for number, item in enumerate(items)])

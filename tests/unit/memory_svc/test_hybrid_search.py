@@ -90,6 +90,7 @@ class Words:
 
 class Progress:
     is_caught_up = False
+    is_filled = True
 
     def poke(self) -> None:
         pass

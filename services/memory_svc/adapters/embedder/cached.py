@@ -25,7 +25,7 @@ class EmbeddingModel(Protocol):
 
 
 # Larger batches are no faster on one thread, and a query waits for the batch before it.
-_BATCH = 8
+BATCH = 8
 # Of so many that wait, those of like length go together: the model pads all texts of a batch to the longest.
 _LOOKAHEAD = 64
 _WAITING = tuple[int, int, str, bytes]
@@ -35,12 +35,19 @@ class CachedEmbedder:
     """An Embedder over a local model. `start` loads it; the newest `cache_size` vectors (1.5 kB each) are kept."""
 
     def __init__(
-        self, load: Callable[[], EmbeddingModel], *, model: str, dimensions: int, cache_size: int = 8192
+        self,
+        load: Callable[[], EmbeddingModel],
+        *,
+        model: str,
+        dimensions: int,
+        cache_size: int = 8192,
+        batch: int = BATCH,
     ) -> None:
         self.model = model
         self.dimensions = dimensions
         self._load = load
         self._cache_size = cache_size
+        self._batch = batch
         self._cache: OrderedDict[bytes, DenseVector] = OrderedDict()
         self._pending: dict[bytes, asyncio.Future[DenseVector]] = {}
         self._heap: list[_WAITING] = []
@@ -115,9 +122,9 @@ class CachedEmbedder:
             if entry[3] in self._pending:
                 waiting.setdefault(entry[3], entry)
         by_length = sorted(waiting.values(), key=lambda entry: len(entry[2]), reverse=True)
-        for entry in by_length[_BATCH:]:
+        for entry in by_length[self._batch :]:
             heapq.heappush(self._heap, entry)
-        return {key: text for _, _, text, key in by_length[:_BATCH]}
+        return {key: text for _, _, text, key in by_length[: self._batch]}
 
     def _settle(self, key: bytes, outcome: "DenseVector | Exception") -> None:
         future = self._pending.pop(key, None)

@@ -78,9 +78,9 @@ def chunks_of(organization_id: uuid.UUID, item_id: uuid.UUID, first_chunk: int) 
     )
 
 
-def older_than(version: int) -> Filter:
-    """Points of a lower version: what an upsert may overwrite."""
-    return Filter(must=[FieldCondition("version", range=RangeFloat(lt=version))])
+def not_newer_than(version: int) -> Filter:
+    """Points of this version or a lower one: what an upsert may overwrite."""
+    return Filter(must=[FieldCondition("version", range=RangeFloat(lte=version))])
 
 
 def _equals(name: str, value: str) -> FieldCondition:

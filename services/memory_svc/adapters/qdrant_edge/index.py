@@ -28,8 +28,8 @@ from chassis.errors import DomainError, Unavailable
 from memory_svc.adapters.qdrant_edge.filters import (
     chunks_of,
     corpus_filter,
+    not_newer_than,
     of_organization,
-    older_than,
     scope_filter,
 )
 from memory_svc.adapters.qdrant_edge.shard import open_shard
@@ -139,7 +139,7 @@ def _upsert(shard: EdgeShard, points: Sequence[IndexPoint]) -> None:
     by_version = sorted(points, key=lambda point: point.version)
     for version, group in itertools.groupby(by_version, key=lambda point: point.version):
         batch = [_engine_point(point) for point in group]
-        shard.update(UpdateOperation.upsert_points(batch, condition=older_than(version)))
+        shard.update(UpdateOperation.upsert_points(batch, condition=not_newer_than(version)))
 
 
 def _engine_point(point: IndexPoint) -> Point:

@@ -81,9 +81,9 @@ def chunks_of(organization_id: uuid.UUID, item_id: uuid.UUID, first_chunk: int) 
     )
 
 
-def older_than(version: int) -> models.Filter:
-    """Points of a lower version: what an upsert may overwrite."""
-    return models.Filter(must=[_within("version", lt=version)])
+def not_newer_than(version: int) -> models.Filter:
+    """Points of this version or a lower one: what an upsert may overwrite."""
+    return models.Filter(must=[_within("version", lte=version)])
 
 
 def _equals(name: str, value: str) -> models.FieldCondition:

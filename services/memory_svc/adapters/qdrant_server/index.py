@@ -4,6 +4,7 @@ import itertools
 import uuid
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import grpc
 from qdrant_client import AsyncQdrantClient, models
@@ -23,8 +24,8 @@ from memory_svc.adapters.qdrant_layout import (
 from memory_svc.adapters.qdrant_server.filters import (
     chunks_of,
     corpus_filter,
+    not_newer_than,
     of_organization,
-    older_than,
     scope_filter,
 )
 from memory_svc.domain.search import MemoryKind, Scope, Signal
@@ -33,7 +34,22 @@ from memory_svc.interfaces.vector_index import IndexedPoint, IndexPoint, ItemRef
 
 Result = TypeVar("Result")
 
+_TIMEOUT_S = 10
 _FAILURES = (grpc.RpcError, QdrantException, ApiException, OSError, TimeoutError)
+
+
+def open_client(url: str, api_key: str = "") -> AsyncQdrantClient:
+    """A client of the server whose gRPC address this is; https:// means TLS. Nothing is connected yet."""
+    address = urlsplit(url)
+    return AsyncQdrantClient(
+        host=address.hostname,
+        grpc_port=address.port or 6334,
+        https=address.scheme == "https",
+        prefer_grpc=True,
+        api_key=api_key or None,
+        timeout=_TIMEOUT_S,
+        check_compatibility=False,
+    )
 
 
 class QdrantServerIndex:
@@ -59,7 +75,7 @@ class QdrantServerIndex:
         by_version = sorted(points, key=lambda point: point.version)
         for version, group in itertools.groupby(by_version, key=lambda point: point.version):
             batch = [_engine_point(point) for point in group]
-            await _answered(self._client.upsert(self.name, batch, update_filter=older_than(version)))
+            await _answered(self._client.upsert(self.name, batch, update_filter=not_newer_than(version)))
 
     async def set_windows(self, windows: Mapping[uuid.UUID, SparseVector]) -> None:
         # Updating a vector of an absent point is an error, so those are dropped first.
