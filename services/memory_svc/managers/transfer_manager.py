@@ -93,6 +93,8 @@ async def _store_block(transaction: Transaction, home: Home, record: BlockRecord
         await _check_agent(transaction, agent_id)
     if not await transaction.blocks.restore(block):
         return False
+    for agent_id in agents:
+        await _make_room(transaction, agent_id, block.label)
     for version in record.versions:
         await transaction.blocks.add_version(replace(version, block_id=block.id))
     for agent_id in agents:
@@ -103,6 +105,14 @@ async def _store_block(transaction: Transaction, home: Home, record: BlockRecord
                 metadata={"label": block.label},
             )
     return True
+
+
+async def _make_room(transaction: Transaction, agent_id: uuid.UUID, label: str) -> None:
+    """A block that every new agent gets, and that nobody has written into, gives way to the one that is imported."""
+    block_id = await transaction.blocks.find_attached(agent_id, label)
+    present = await transaction.blocks.get(block_id, lock=True) if block_id else None
+    if present is not None and not present.value and present.version == 1 and present.agent_ids == (agent_id,):
+        await transaction.blocks.delete(present.id)
 
 
 async def _store_passage(transaction: Transaction, home: Home, record: PassageRecord, path: str) -> bool:

@@ -142,6 +142,20 @@ async def test_an_agent_is_copied_to_another(organization: Organization, channel
     assert await export(organization, channel, organization.agent) == records
 
 
+async def test_an_untouched_block_gives_way_and_no_other(organization: Organization, channel: grpc.aio.Channel) -> None:
+    await create(organization, value="kept")
+    records = await export(organization, channel)
+    fresh, used = new_id("agent"), new_id("agent")
+    await create(organization, agent_ids=[fresh])
+    await create(organization, agent_ids=[used], value="mine")
+    assert await put_back(organization, channel, records, fresh) == (1, 0)
+    assert [one.block.block.value for one in await export(organization, channel, fresh)] == ["kept"]
+    with pytest.raises(DomainError) as refused:
+        await put_back(organization, channel, records, used)
+    assert refused.value.reason == "BLOCK_LABEL_ATTACHED"
+    assert [one.block.block.value for one in await export(organization, channel, used)] == ["mine"]
+
+
 async def test_an_id_of_others_tells_nothing(
     organization: Organization, stranger: Organization, channel: grpc.aio.Channel
 ) -> None:

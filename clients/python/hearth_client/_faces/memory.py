@@ -220,9 +220,11 @@ class Memory:
         """Makes all of the organization's index entries anew, in the background. For administrators."""
         return await self._connection.call(self._index.ReindexMemory, ReindexMemoryRequest())
 
-    def reconcile(self, *, dry_run: bool = False) -> AsyncIterator[ReconcileIndexResponse]:
+    async def reconcile(self, *, dry_run: bool = False) -> AsyncIterator[ReconcileIndexResponse]:
         """Compares memory with the index and repairs the index; yields the counts so far, the last is the result. For administrators."""
-        return self._connection.stream(self._index.ReconcileIndex, ReconcileIndexRequest(dry_run=dry_run))
+        request = ReconcileIndexRequest(dry_run=dry_run)
+        async for response in self._connection.stream(self._index.ReconcileIndex, request):
+            yield response
 
 
 class BlockingMemory(BlockingFace[Memory]):
