@@ -17,6 +17,8 @@ from tests.fakes.embedding_server import EmbeddingServer
 from tests.fakes.qdrant_server import QdrantServer
 from tests.integration.memory_svc.service import MemoryProcess, Organization, answers
 from tests.integration.memory_svc.test_archival import FACTS, find, insert
+from tests.integration.memory_svc.test_metadata_filters import CASES, write
+from tests.integration.memory_svc.test_metadata_filters import found as noted
 from tests.integration.memory_svc.test_recall import talk
 from tests.support.databases import FreshDatabase
 from tests.support.issuer import Issuer
@@ -110,6 +112,7 @@ async def test_a_server_instead_of_the_engine(own_service: MemoryProcess, issuer
             organization = Organization(channel, issuer)
             await insert(organization, *FACTS)
             await talk(organization)
+            await write(organization)
             await settled(organization)
             found, degraded = await by_meaning(organization, "what is her pet's name?")
             assert (found[0], degraded) == (FACTS[0], False)
@@ -119,6 +122,8 @@ async def test_a_server_instead_of_the_engine(own_service: MemoryProcess, issuer
             without = await organization.viewer.archival.SearchPassages(request)
             assert without.degraded
             assert [hit.passage.text for hit in without.hits] == [FACTS[2]]
+            for conditions, expected in CASES:
+                assert await noted(organization, conditions, "") == expected, conditions
             await insert(organization, "Written while the server was away.")
         assert await asyncio.to_thread(own_service.stop) == 0
 
