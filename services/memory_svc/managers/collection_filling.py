@@ -12,6 +12,10 @@ from memory_svc.interfaces.vector_index import VectorIndex
 _log = logging.getLogger(__name__)
 
 
+class LostPoints(Exception):
+    """The index does not have all that was put into it; the text says how much is missing."""
+
+
 class CollectionFilling:
     """The steps of filling the index's collection. Several processes may do it at once: it costs work and harms nothing."""
 
@@ -42,7 +46,7 @@ class CollectionFilling:
     async def is_done(self, position: int) -> bool:
         """Whether all up to the position is in the index; the collection is then the one in use.
 
-        Raises RuntimeError where the index has fewer points than there are items: it lost some on the way.
+        Raises LostPoints where the index has fewer points than there are items.
         """
         async with self._work.begin(None) as transaction:
             if not await transaction.outbox.is_drained(position):
@@ -54,7 +58,7 @@ class CollectionFilling:
                 items += await transaction.outbox.count_items(organization_id)
         points = await self._index.count()
         if points < items:
-            raise RuntimeError(f"the index has {points} points for {items} items")
+            raise LostPoints(f"the index has {points} points for {items} items")
         async with self._work.begin(None) as transaction:
             await transaction.outbox.set_filled(self._index.name, True)
         return True

@@ -19,7 +19,7 @@ from memory_svc.domain.search import MemoryKind
 from memory_svc.interfaces.repositories import OutboxEntry
 from memory_svc.interfaces.unit_of_work import UnitOfWork
 from memory_svc.interfaces.vector_index import VectorIndex
-from memory_svc.managers.collection_filling import CollectionFilling
+from memory_svc.managers.collection_filling import CollectionFilling, LostPoints
 from memory_svc.managers.index_documents import IndexDocuments, PreparedDocuments
 
 _log = logging.getLogger(__name__)
@@ -114,9 +114,13 @@ class IndexApplier:
         if self._filling is None:
             self._filled = await self._filling_of.is_complete()
             self._filling = None if self._filled else await self._filling_of.begin()
-        elif await self._filling_of.is_done(self._filling):
-            self._filled, self._filling = True, None
-            self._unflushed = True
+            return
+        try:
+            self._filled = await self._filling_of.is_done(self._filling)
+        except LostPoints:
+            # Begun again from the start.
+            self._filling = None
+            raise
 
     async def _rest(self) -> None:
         with suppress(TimeoutError):
