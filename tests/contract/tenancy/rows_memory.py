@@ -50,12 +50,17 @@ def _remembered(their: Names, own: Names) -> Message:
 
 
 def _record(their: Names, own: Names) -> Message:
-    """Somebody else's passage, said to be of their organization."""
-    request = transfer.ImportMemoryRequest()
-    record = request.records.add().passage
-    record.passage.id, record.passage.organization_id = their.passage, their.organization
-    record.passage.agent_id, record.passage.text, record.passage.version = their.agent, "Put back.", 1
-    record.versions.add(version=1, text="Put back.")
+    """Somebody else's passage and block, said to be of their organization, for their agent."""
+    request = transfer.ImportMemoryRequest(agent_id=their.agent)
+    passage = request.records.add().passage
+    passage.passage.id, passage.passage.organization_id = their.passage, their.organization
+    passage.passage.agent_id, passage.passage.text, passage.passage.version = their.agent, "Put back.", 1
+    passage.versions.add(version=1, text="Put back.")
+    block_record = request.records.add().block
+    block_record.block.id, block_record.block.organization_id = their.block, their.organization
+    block_record.block.label, block_record.block.value, block_record.block.version = "put-back", "Put back.", 1
+    block_record.block.agent_ids.append(their.agent)
+    block_record.versions.add(block_id=their.block, version=1, value="Put back.")
     return request
 
 
