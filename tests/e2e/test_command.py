@@ -74,3 +74,35 @@ def test_whoami_and_models(stack: Stack) -> None:
     assert "admin" in hearth(stack, "whoami")
     models = json.loads(hearth(stack, "model", "list", "--json"))
     assert any(model.get("usable") and model.get("default") for model in models)
+
+
+def test_memory_moves_from_the_command_line(stack: Stack, tmp_path: Path) -> None:
+    first, second = (f"cli-{uuid.uuid4().hex[:8]}" for _ in range(2))
+    plain, exported = tmp_path / "plain.jsonl", tmp_path / "exported.jsonl"
+    facts = [f"Crate {number} holds {number * 7} lemons." for number in range(450)]
+    plain.write_text("".join(json.dumps({"text": fact, "tags": ["crate"]}) + "\n" for fact in facts))
+    for name in (first, second):
+        hearth(stack, "agent", "create", name)
+    moved = json.loads(hearth(stack, "memory", "import", "--agent", first, "--json", str(plain)))
+    assert moved == {"stored": 450, "known": 0}
+    # Again goes on where it ended: at the end.
+    hearth(stack, "memory", "import", "--agent", first, str(plain))
+    hearth(stack, "memory", "export", "--agent", first, str(exported))
+    assert len(exported.read_text().splitlines()) == 452
+    moved = json.loads(hearth(stack, "memory", "import", "--agent", second, "--json", str(exported)))
+    assert moved == {"stored": 452, "known": 0}
+    found = json.loads(hearth(stack, "memory", "search", "--agent", second, "--json", "lemons of crate 449"))
+    assert found[0]["passage"]["text"] == facts[449]
+    assert "dense #" in hearth(stack, "memory", "search", "--agent", second, "--explain", "lemons")
+
+
+def test_looking_after_memory_from_the_command_line(stack: Stack) -> None:
+    name = f"cli-{uuid.uuid4().hex[:8]}"
+    hearth(stack, "agent", "create", name)
+    assert "version" in hearth(stack, "memory", "history", "--agent", name, "human")
+    restored = json.loads(hearth(stack, "memory", "restore", "--agent", name, "--json", "human", "1"))
+    assert restored["label"] == "human"
+    assert json.loads(hearth(stack, "memory", "status", "--json"))["filled"] is True
+    found = json.loads(hearth(stack, "memory", "reconcile", "--json"))
+    assert (found["orphaned_count"], found["stale_count"], found["missing_count"]) == ("0", "0", "0")
+    hearth(stack, "memory", "reindex")

@@ -15,7 +15,7 @@ from deploy.local import Stack
 from hearth.memory.v1 import archival_memory_service_pb2 as archival
 from hearth.user.v1 import organization_pb2
 from hearth.user.v1 import organization_service_pb2 as organizations
-from memory_svc.adapters.qdrant_edge.filters import points_of
+from memory_svc.adapters.qdrant_edge.filters import of_organization
 from tests.contract.tenancy.databases import DATABASES, Contents
 from tests.contract.tenancy.rpcs import Doors
 from tests.contract.tenancy.tenants import Registrar, Tenant
@@ -106,7 +106,7 @@ def _points(stack: Stack, tenant: Tenant) -> int:
     (folder,) = (path for path in (stack.home / "state" / "vectors").iterdir() if path.is_dir())
     shard = EdgeShard.load(str(folder))
     try:
-        return shard.count(CountRequest(filter=points_of(tenant.uuid), exact=True))
+        return shard.count(CountRequest(filter=of_organization(tenant.uuid), exact=True))
     finally:
         shard.close()
 

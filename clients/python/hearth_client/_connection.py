@@ -2,9 +2,9 @@
 
 import functools
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import grpc
@@ -115,6 +115,25 @@ class Connection:
                     if error.reason != "TOKEN_EXPIRED" or refused or begun:
                         raise
             refused = token
+
+    async def exchange(
+        self, method: grpc.aio.StreamStreamMultiCallable[Request, Response], requests: AsyncIterator[Request]
+    ) -> AsyncGenerator[Response, None]:
+        """A stream on which each request is answered before the next is sent, without a deadline. Raises HearthError."""
+        call = method(metadata=_authorization(await self.tokens.get()))
+        try:
+            async for request in requests:
+                await call.write(request)
+                response = await call.read()
+                if response is grpc.aio.EOF:
+                    break
+                yield cast("Response", response)
+            await call.done_writing()
+            await call.read()
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from None
+        finally:
+            call.cancel()
 
     async def _responses(
         self, method: grpc.aio.UnaryStreamMultiCallable[Request, Response], request: Request, token: str

@@ -15,10 +15,8 @@ Scores: TypeAlias = Mapping[uuid.UUID, float]
 # Found on development data (bench/retrieval.py prints the table); weights need not sum to 1.
 DEFAULT_WEIGHTS: Mapping[Signal, float] = {
     Signal.DENSE: 0.4,
-    Signal.LEXICAL: 0.3,
-    Signal.WINDOW: 0.3,
-    # Above the sum of the others: a text that holds the asked ERR-48211-C37 comes before any that does not.
-    Signal.IDENTIFIER: 1.5,
+    Signal.LEXICAL: 0.4,
+    Signal.WINDOW: 0.4,
 }
 
 

@@ -4,6 +4,8 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
+from memory_svc.domain.search import Place
+
 ROLES = ("user", "assistant", "tool", "summary")
 
 
@@ -27,6 +29,11 @@ class RecallMessage:
     def ranked_text(self) -> str:
         """What is searched: a question names who said it, so a known speaker is part of the text."""
         return f"{self.speaker}: {self.text}" if self.speaker else self.text
+
+    @property
+    def place(self) -> Place:
+        """Where it was said, and by whom."""
+        return Place(self.conversation_id, self.seq, self.speaker)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
-from chassis.errors import InvalidArgument, invalid_field
+from chassis import ids
+from chassis.errors import invalid_field
 
 MetadataValue: TypeAlias = str | float | bool
 Metadata: TypeAlias = Mapping[str, MetadataValue]
@@ -63,6 +64,53 @@ class Passage:
         """What is searched."""
         return self.text
 
+    @property
+    def place(self) -> None:
+        """A passage stands for itself."""
+        return
+
+
+@dataclass(frozen=True, slots=True)
+class PassageVersion:
+    """What a passage said after one change, and who made it."""
+
+    version: int
+    text: str
+    tags: tuple[str, ...]
+    metadata: Metadata
+    author: str
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ImportProgress:
+    """How far an import is: passages stored so far, and how many of them the agent had already."""
+
+    id: uuid.UUID
+    agent_id: uuid.UUID
+    stored_count: int = 0
+    duplicate_count: int = 0
+
+
+def passage_from_draft(organization_id: uuid.UUID, agent_id: uuid.UUID, draft: PassageDraft, now: datetime) -> Passage:
+    """A new passage of an agent."""
+    return Passage(
+        id=ids.new(),
+        organization_id=organization_id,
+        agent_id=agent_id,
+        text=draft.text,
+        tags=draft.tags,
+        metadata=draft.metadata,
+        valid_from=draft.valid_from,
+        valid_to=draft.valid_to,
+        expire_time=draft.expire_time,
+        source_message_ids=draft.source_message_ids,
+        near_duplicate_of=None,
+        version=1,
+        create_time=now,
+        update_time=now,
+    )
+
 
 def check_draft(draft: PassageDraft, path: str, now: datetime) -> None:
     """Raises InvalidArgument naming the field under `path` that breaks a rule."""
@@ -91,30 +139,22 @@ def check_metadata(metadata: Metadata, path: str) -> None:
 
 def metadata_terms(metadata: Metadata) -> tuple[str, ...]:
     """Each key with its value as one text, so that equality can be looked up. 3 and 3.0 are the same."""
-    return tuple(json.dumps([key, _canonical(value)], ensure_ascii=False) for key, value in sorted(metadata.items()))
+    return tuple(metadata_term(key, value) for key, value in sorted(metadata.items()))
+
+
+def metadata_term(key: str, value: MetadataValue) -> str:
+    """Stands for a key with this value."""
+    return json.dumps([key, _canonical(value)], ensure_ascii=False)
+
+
+def key_term(key: str) -> str:
+    """Stands for a key, whatever its value."""
+    return json.dumps([key], ensure_ascii=False)
 
 
 def content_hash(text: str) -> bytes:
     """Equal for exact duplicates: the same text but for space around it."""
     return hashlib.blake2b(text.strip().encode(), digest_size=16).digest()
-
-
-def consistency_token(position: int) -> str:
-    """What a caller holds to read its own write; opaque to it."""
-    return f"ct1-{position:x}"
-
-
-def consistency_position(token: str) -> int:
-    """The position in a token. Raises InvalidArgument for anything that is not one."""
-    version, _, digits = token.partition("-")
-    if version == "ct1" and 0 < len(digits) <= 16 and all(digit in "0123456789abcdef" for digit in digits):
-        return int(digits, 16)
-    raise invalid_token()
-
-
-def invalid_token() -> InvalidArgument:
-    """The token is not from InsertPassages."""
-    return invalid_field("consistency_token", "is not one that InsertPassages returned")
 
 
 def _canonical(value: MetadataValue) -> MetadataValue | int:

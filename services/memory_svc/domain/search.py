@@ -30,6 +30,15 @@ class Signal(StrEnum):
     LEXICAL = "lexical"  # BM25 over "speaker: text"
     WINDOW = "window"  # BM25 over the text and what stands around it
     IDENTIFIER = "identifier"  # share of the query's identifiers that the text holds literally
+    PRECEDING = "preceding"  # what stands before it in the conversation was found too
+    FOLLOWING = "following"  # what stands after it was found too
+    ANSWER = "answer"  # what stands before it was found and is a question
+    SESSION = "session"  # its session as a whole fits
+    SPEAKER = "speaker"  # the query names who said it
+    DATE = "date"  # the query names the month, year or day it is of
+    TELLS_WHEN = "tells_when"  # the query asks when, and it speaks of a time
+    ASKS = "asks"  # it is a question itself
+    LENGTH = "length"  # how much it says, up to a point
 
 
 LISTS_OF: Mapping[SearchMode, tuple[Signal, ...]] = {
@@ -37,6 +46,17 @@ LISTS_OF: Mapping[SearchMode, tuple[Signal, ...]] = {
     SearchMode.DENSE: (Signal.DENSE,),
     SearchMode.LEXICAL: (Signal.LEXICAL, Signal.WINDOW),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class NumberBounds:
+    """Bounds of a number in the metadata; None does not bound."""
+
+    key: str
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +76,11 @@ class Scope:
     tags_none: tuple[str, ...] = ()
     start_time: datetime | None = None
     end_time: datetime | None = None
-    # Exact matches, as canonical terms (see `metadata_terms`).
+    # Terms that all must match (see `metadata_terms`), one of each group, and none of those.
     metadata: tuple[str, ...] = ()
+    metadata_any: tuple[tuple[str, ...], ...] = ()
+    metadata_none: tuple[str, ...] = ()
+    metadata_numbers: tuple[NumberBounds, ...] = ()
     # Passages only: what does not hold at this time, or is forgotten by now, is not found.
     valid_at: datetime | None = None
     # Messages of this conversation from this seq on are not found; 0 = all may be.
@@ -75,6 +98,15 @@ class SignalScore:
     contribution: float
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a conversation something was said, and by whom (empty when not known)."""
+
+    conversation_id: uuid.UUID
+    seq: int
+    speaker: str = ""
+
+
 class Searchable(Protocol):
     """What passages and messages have in common."""
 
@@ -84,6 +116,21 @@ class Searchable(Protocol):
     def version(self) -> int: ...
     @property
     def ranked_text(self) -> str: ...
+    @property
+    def create_time(self) -> datetime: ...
+    @property
+    def place(self) -> Place | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Of a row what its place in the order depends on."""
+
+    id: uuid.UUID
+    version: int
+    ranked_text: str
+    create_time: datetime
+    place: Place | None = None
 
 
 Item = TypeVar("Item", bound=Searchable)
@@ -93,11 +140,13 @@ Item = TypeVar("Item", bound=Searchable)
 class SearchResult(Generic[Item]):
     """A row that was found, with its score, parts, and neighbours in time order where asked for.
 
-    `chunk` is the part of its text that fitted best, from 0.
+    `fused` is the part of the score that the lists gave, comparable between kinds of memory; `chunk` is the part of its
+    text that fitted best, from 0.
     """
 
     item: Item
     score: float
+    fused: float = 0.0
     chunk: int = 0
     signals: tuple[SignalScore, ...] = ()
     before: tuple[Item, ...] = ()

@@ -16,6 +16,11 @@ class IndexProgress(Protocol):
         """True only when nothing can be waiting: all that was ever committed is in the index."""
         ...
 
+    @property
+    def is_filled(self) -> bool:
+        """Whether the index has all that there was when it was made; until then it would find only a part."""
+        ...
+
     async def wait_applied(self, organization_id: uuid.UUID, position: int, timeout_s: float) -> bool:
         """Waits until all of an organization up to an outbox position is in the index; False when it takes longer."""
         ...

@@ -8,8 +8,9 @@ from typing import Protocol, TypeVar
 
 from memory_svc.domain.blocks import Block, BlockVersion
 from memory_svc.domain.messages import RecallMessage, Span
-from memory_svc.domain.passages import Passage
+from memory_svc.domain.passages import ImportProgress, Passage
 from memory_svc.domain.search import MemoryKind, Scope
+from memory_svc.domain.transfer import BlockRecord, PassageRecord
 
 Found = TypeVar("Found", covariant=True)
 
@@ -78,6 +79,14 @@ class BlockRepository(Protocol):
         """Takes all blocks from an agent and removes those that no other agent has."""
         ...
 
+    async def restore(self, block: Block) -> bool:
+        """Stores a block as it was elsewhere; False where one with its id is there."""
+        ...
+
+    async def records(self, agent_id: uuid.UUID | None, after: uuid.UUID | None, size: int) -> list[BlockRecord]:
+        """Blocks with their history, by id, after a position; of one agent or of all."""
+        ...
+
     async def add_version(self, version: BlockVersion) -> None:
         """Stores one version."""
         ...
@@ -137,6 +146,14 @@ class PassageRepository(Shelf[Passage], Protocol):
         """Marks a passage as deleted: nothing returns it from then on."""
         ...
 
+    async def restore(self, record: PassageRecord) -> bool:
+        """Stores a passage as it was elsewhere; False where one with its id or its agent's with its text is there."""
+        ...
+
+    async def records(self, agent_id: uuid.UUID | None, after: uuid.UUID | None, size: int) -> list[PassageRecord]:
+        """Passages with their history, by id, after a position; of one agent or of all."""
+        ...
+
     async def delete_of_agent(self, agent_id: uuid.UUID) -> None:
         """Marks all of an agent's passages as deleted."""
         ...
@@ -150,11 +167,26 @@ class PassageRepository(Shelf[Passage], Protocol):
         ...
 
 
+class ImportRepository(Protocol):
+    """How far imports of passages are."""
+
+    async def begin(self, import_id: uuid.UUID, agent_id: uuid.UUID, now: datetime) -> ImportProgress:
+        """How far an import is, which begins with this if it is new; locked until the transaction ends."""
+        ...
+
+    async def save(self, progress: ImportProgress, now: datetime) -> None:
+        """Writes how far it is."""
+        ...
+
+
 class MessageRepository(Shelf[RecallMessage], Protocol):
     """Messages as recall memory has them."""
 
-    async def add(self, given: Sequence[RecallMessage]) -> int:
-        """Stores messages that are new, unless their conversation or agent was forgotten. Returns how many were new."""
+    async def add(self, given: Sequence[RecallMessage]) -> tuple[int, int]:
+        """Stores messages that are new, unless their conversation or agent was forgotten.
+
+        Returns how many were new, and the outbox position after which all are indexed.
+        """
         ...
 
     async def around(self, spans: Sequence[Span], reach: int) -> list[list[RecallMessage]]:
@@ -225,10 +257,42 @@ class Outbox(Protocol):
         """Adds an entry for each item of the organization (which the transaction must be set to). Returns how many."""
         ...
 
+    async def enqueue(self, organization_id: uuid.UUID, kind: MemoryKind, item_ids: Sequence[uuid.UUID]) -> None:
+        """Adds an entry for each of the items."""
+        ...
+
+    async def newest_position(self, organization_id: uuid.UUID | None) -> int:
+        """The last entry, of one organization or of all; 0 without any."""
+        ...
+
+    async def is_drained(self, position: int) -> bool:
+        """Whether all entries of all organizations up to a position are done or postponed."""
+        ...
+
+    async def waiting(self, organization_id: uuid.UUID) -> tuple[int, float]:
+        """How many entries of an organization wait, and for how many seconds the oldest does."""
+        ...
+
+    async def waiting_items(
+        self, organization_id: uuid.UUID, kind: MemoryKind, item_ids: Collection[uuid.UUID]
+    ) -> set[uuid.UUID]:
+        """Of the items named, those that wait."""
+        ...
+
+    async def item_ids(
+        self, organization_id: uuid.UUID, kind: MemoryKind, after: uuid.UUID | None, size: int
+    ) -> Sequence[uuid.UUID]:
+        """A page of the ids of all items that belong into the index, in order (the transaction must be set to the organization)."""
+        ...
+
+    async def count_items(self, organization_id: uuid.UUID) -> int:
+        """How many items belong into the index and do not wait (the transaction must be set to the organization)."""
+        ...
+
     async def is_filled(self, collection: str) -> bool:
-        """Whether an index collection was once filled completely."""
+        """Whether an index collection was filled completely and is the one in use."""
         ...
 
     async def set_filled(self, collection: str, filled: bool) -> None:
-        """Remembers it."""
+        """Remembers it. One that is filled is the one in use: all others fall behind from then on and are not filled any more."""
         ...

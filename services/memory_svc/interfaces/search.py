@@ -1,11 +1,20 @@
 """The role of search, as seen by those who offer it for one kind of memory."""
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
-from memory_svc.domain.search import Item, Scope, SearchMode, SearchPage
+from memory_svc.domain.search import Candidate, Item, Scope, SearchMode, SearchPage
 from memory_svc.interfaces.repositories import Shelf
 from memory_svc.interfaces.unit_of_work import Transaction
+
+
+class CandidateReader(Protocol):
+    """Reads what the order of hits depends on, outside of any transaction."""
+
+    async def candidates(self, scope: Scope, item_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, Candidate]:
+        """Of the items named, those that exist in the scope's organization now; of the scope only that and the kind count."""
+        ...
 
 
 class Searcher(Protocol):

@@ -9,6 +9,7 @@ from chassis.once import Once
 from memory_svc.interfaces.repositories import (
     AgentMemoryRepository,
     BlockRepository,
+    ImportRepository,
     MessageRepository,
     Outbox,
     PassageRepository,
@@ -28,6 +29,8 @@ class Transaction(Protocol):
     def messages(self) -> MessageRepository: ...
     @property
     def agents(self) -> AgentMemoryRepository: ...
+    @property
+    def imports(self) -> ImportRepository: ...
     @property
     def outbox(self) -> Outbox: ...
 

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from memory_svc.domain.search import MemoryKind, Scope, Signal
@@ -35,6 +35,7 @@ class IndexPoint:
     role: str = ""
     tags: tuple[str, ...] = ()
     metadata: tuple[str, ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict[str, float])
     valid_from_ms: int | None = None
     valid_to_ms: int | None = None
     expire_ms: int | None = None
@@ -51,6 +52,15 @@ class ItemReference:
     item_id: uuid.UUID
     chunk: int
     version: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedPoint:
+    """A point as the index has it."""
+
+    point_id: uuid.UUID
+    kind: MemoryKind
+    reference: ItemReference
 
 
 ListQuery: TypeAlias = DenseVector | SparseVector
@@ -103,6 +113,16 @@ class VectorIndex(Protocol):
 
     async def resolve(self, points: Collection[uuid.UUID]) -> dict[uuid.UUID, ItemReference]:
         """What the points stand for; points that are gone are absent."""
+        ...
+
+    async def delete_points(self, points: Collection[uuid.UUID]) -> None:
+        """Removes points by id. Deleting nothing is fine."""
+        ...
+
+    async def scan(
+        self, organization_id: uuid.UUID, after: uuid.UUID | None, size: int
+    ) -> tuple[Sequence[IndexedPoint], uuid.UUID | None]:
+        """Some of an organization's points, and where to go on, None at the end."""
         ...
 
     async def count(self) -> int:

@@ -144,9 +144,14 @@ def _message_scope(request: ContextRequest) -> Scope:
 
 
 def _best_first(passages: SearchPage[Passage], messages: SearchPage[RecallMessage]) -> list[RecalledHit]:
-    """Both kinds in one order: their scores are sums of the same shares of 0…1."""
-    hits = [_hit(result) for result in passages.results] + [_hit(result) for result in messages.results]
-    return sorted(hits, key=lambda hit: -hit.score)
+    """Both kinds in one order, each in its own: compared by what the lists say, which means the same for both."""
+    left: list[SearchResult[Passage]] = list(reversed(passages.results))
+    right: list[SearchResult[RecallMessage]] = list(reversed(messages.results))
+    hits: list[RecalledHit] = []
+    while left or right:
+        take_left = bool(left) and (not right or left[-1].fused >= right[-1].fused)
+        hits.append(_hit(left.pop() if take_left else right.pop()))
+    return hits
 
 
 def _hit(result: SearchResult[Passage] | SearchResult[RecallMessage]) -> RecalledHit:

@@ -1,67 +1,67 @@
-"""Search: several lists from the index, fused, checked against Postgres, with what is not indexed yet merged in.
+"""Search: several lists from the index, fused, put in order by what Postgres knows of the best, and checked against it.
 
 The index only proposes. Every hit is read from Postgres in the searcher's organization, and one that is deleted, out of
-scope or of another version than the indexed one is dropped, however stale the index is.
+scope or of another version than the indexed one is dropped, however stale the index is. What is not indexed yet is merged in.
 """
 
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Generic
-
-import numpy as np
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from chassis.callcontext import current_call
 from chassis.errors import Unavailable, invalid_field
-from memory_svc.domain.fusion import DEFAULT_WEIGHTS, Fusion
-from memory_svc.domain.lexical_text import identifier_share, identifiers
+from memory_svc.domain.fusion import Fusion
+from memory_svc.domain.lexical_text import identifiers
+from memory_svc.domain.ranking import identified, ranked
 from memory_svc.domain.search import (
     LISTS_OF,
     Item,
     Scope,
+    Searchable,
     SearchMode,
     SearchPage,
     SearchResult,
     Signal,
     SignalScore,
 )
-from memory_svc.interfaces.embedder import DenseVector, Embedder, LexicalEncoder, SparseVector, Urgency
+from memory_svc.interfaces.embedder import Embedder, LexicalEncoder, Urgency
 from memory_svc.interfaces.indexing import IndexProgress
 from memory_svc.interfaces.repositories import Shelf
+from memory_svc.interfaces.search import CandidateReader
 from memory_svc.interfaces.unit_of_work import Transaction, UnitOfWork
-from memory_svc.interfaces.vector_index import ListQuery, VectorIndex, point_id
+from memory_svc.interfaces.vector_index import ListQuery, VectorIndex
+from memory_svc.managers.unindexed_rows import Lists, UnindexedRows
 
 _log = logging.getLogger(__name__)
 
 # What each list is asked for. Fusion gains nothing below the first hundred.
 _DEPTH = 100
 _DEEPEST = 2_000
-# Rows not indexed yet are compared one by one: so many by meaning, so many by words.
-_PENDING_DENSE = 32
-_PENDING = 200
+# So many of the best are put into their last order by what is known of them beside the lists.
+_REORDERED = 100
+# So many rows that are not indexed yet are looked at, the newest.
+_UNINDEXED = 200
 _LONGEST_WAIT_S = 5.0
-
-_Lists = dict[Signal, dict[uuid.UUID, float]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A query in all the forms in which it is asked."""
+    """A query, and where and how it is asked."""
 
     scope: Scope
     text: str
-    signals: tuple[Signal, ...]
-    vectors: Mapping[Signal, ListQuery]
+    mode: SearchMode
+    top_k: int
 
 
-class _Hits(Generic[Item]):
-    """Rows not indexed yet, by the point that they will have."""
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """What the index proposes, in order, with the point that stands for each."""
 
-    def __init__(self, organization_id: uuid.UUID, items: Sequence[Item]) -> None:
-        self.by_point = {point_id(organization_id, item.id, 0): item for item in items}
-        self.ids = {item.id for item in items}
+    results: Sequence[SearchResult[Searchable]]
+    points: Mapping[uuid.UUID, uuid.UUID]
 
 
 class HybridSearch:
@@ -70,12 +70,14 @@ class HybridSearch:
     def __init__(
         self,
         work: UnitOfWork,
+        candidates: CandidateReader,
         index: VectorIndex,
         embedder: Embedder,
         lexical: LexicalEncoder,
         progress: IndexProgress,
     ) -> None:
         self._work = work
+        self._reader = candidates
         self._index = index
         self._embedder = embedder
         self._lexical = lexical
@@ -96,7 +98,9 @@ class HybridSearch:
         if after_position:
             await self._progress.wait_applied(scope.organization_id, after_position, _patience_s())
         try:
-            return SearchPage(await self._by_index(shelf, scope, query, mode, top_k))
+            if not self._progress.is_filled:
+                raise Unavailable("the index is being filled", reason="DEPENDENCY_UNAVAILABLE")
+            return SearchPage(await self._by_index(shelf, _Question(scope, query, mode, top_k)))
         except Unavailable as error:
             _log.warning("searching by words alone", extra={"reason": error.reason})
         async with self._work.begin(scope.organization_id) as transaction:
@@ -104,149 +108,124 @@ class HybridSearch:
         return SearchPage(tuple(_degraded(found)), degraded=True)
 
     async def _by_index(
-        self, shelf: Callable[[Transaction], Shelf[Item]], scope: Scope, query: str, mode: SearchMode, top_k: int
+        self, shelf: Callable[[Transaction], Shelf[Item]], question: _Question
     ) -> tuple[SearchResult[Item], ...]:
-        # Pending rows are read before the index is asked: what is applied in between is then in both, never in neither.
-        question, pending = await asyncio.gather(self._question(scope, query, mode), self._pending(shelf, scope))
-        waiting = _Hits(scope.organization_id, pending)
-        scores = await self._pending_scores(question, waiting)
-        depth = max(_DEPTH, 2 * top_k)
+        # Read before the index is asked: what is applied in between is then in both, never in neither.
+        waiting = UnindexedRows(question.scope.organization_id, await self._unindexed(shelf, question.scope))
+        depth = max(_DEPTH, 2 * question.top_k)
+        vectors, lists = await self._ask(question, depth)
+        await waiting.compare(vectors, self._embedder, self._lexical)
         while True:
-            lists = await self._index.search(scope, question.vectors, depth)
             full = any(len(found) == depth for found in lists.values())
-            _merge(lists, scores, waiting.by_point.keys())
-            results = await self._results(shelf, question, Fusion(lists), waiting, top_k)
+            waiting.merge(lists)
+            fusion = Fusion(lists)
+            candidates = await self._candidates(question, fusion, waiting)
+            results = await self._checked(shelf, question, candidates, fusion, waiting)
             # Long texts fill a list with their chunks, and stale points are dropped: then look deeper.
-            if len(results) >= top_k or not full or depth >= _DEEPEST:
+            if len(results) >= question.top_k or not full or depth >= _DEEPEST:
                 return results
             depth = min(4 * depth, _DEEPEST)
+            lists = await self._index.search(question.scope, vectors, depth)
 
-    async def _question(self, scope: Scope, text: str, mode: SearchMode) -> _Question:
-        signals = LISTS_OF[mode]
-        vectors: dict[Signal, ListQuery] = {}
-        for signal in signals:
-            if signal is Signal.DENSE:
-                [vectors[signal]] = await self._embedder.embed([text], Urgency.QUERY)
-            else:
-                vectors[signal] = self._lexical.query(text)
-        return _Question(scope, text, signals, vectors)
+    async def _ask(self, question: _Question, depth: int) -> tuple[dict[Signal, ListQuery], Lists]:
+        """The query as vectors, and the lists; the lists of words are asked for while the query is embedded."""
+        signals = LISTS_OF[question.mode]
+        words: dict[Signal, ListQuery] = {
+            signal: self._lexical.query(question.text) for signal in signals if signal is not Signal.DENSE
+        }
 
-    async def _pending(self, shelf: Callable[[Transaction], Shelf[Item]], scope: Scope) -> Sequence[Item]:
+        async def by_meaning() -> tuple[dict[Signal, ListQuery], Lists]:
+            if Signal.DENSE not in signals:
+                return {}, {}
+            [vector] = await self._embedder.embed([question.text], Urgency.QUERY)
+            asked: dict[Signal, ListQuery] = {Signal.DENSE: vector}
+            return asked, await self._index.search(question.scope, asked, depth)
+
+        async def by_words() -> Lists:
+            return await self._index.search(question.scope, words, depth) if words else {}
+
+        (meaning, dense), lexical = await asyncio.gather(by_meaning(), by_words())
+        return meaning | words, dense | lexical
+
+    async def _unindexed(self, shelf: Callable[[Transaction], Shelf[Item]], scope: Scope) -> Sequence[Item]:
         if self._progress.is_caught_up:
             return ()
         async with self._work.begin(scope.organization_id) as transaction:
-            return await shelf(transaction).pending(scope, _PENDING)
+            return await shelf(transaction).pending(scope, _UNINDEXED)
 
-    async def _pending_scores(self, question: _Question, waiting: _Hits[Item]) -> _Lists:
-        """What the lists would say of rows that are not in them: cosines, and for words the share of the query's words.
-
-        How rare a word is only the index knows, so shares are put on the scale of the list later.
-        """
-        found: _Lists = {signal: {} for signal in question.signals}
-        if not waiting.by_point:
-            return found
-        if Signal.DENSE in found:
-            some = dict(list(waiting.by_point.items())[:_PENDING_DENSE])
-            texts = [item.ranked_text for item in some.values()]
-            vectors = await self._embedder.embed(texts, Urgency.QUERY)
-            query = question.vectors[Signal.DENSE]
-            found[Signal.DENSE] = {key: _cosine(query, vector) for key, vector in zip(some, vectors, strict=True)}
-        words = set(self._lexical.query(question.text).indices)
-        for signal in found.keys() - {Signal.DENSE}:
-            for key, item in waiting.by_point.items():
-                common = words.intersection(self._lexical.document(item.ranked_text).indices)
-                if common:
-                    found[signal][key] = len(common) / len(words)
-        return found
-
-    async def _results(
-        self,
-        shelf: Callable[[Transaction], Shelf[Item]],
-        question: _Question,
-        fusion: Fusion,
-        waiting: _Hits[Item],
-        top_k: int,
-    ) -> tuple[SearchResult[Item], ...]:
-        ranked = fusion.ranked()
-        wanted = identifiers(question.text)
-        # Identifiers are looked for in the texts themselves, so then all candidates are read.
-        step = max(len(ranked), 1) if wanted else top_k + top_k // 2
-        results: dict[uuid.UUID, SearchResult[Item]] = {}
-        for start in range(0, len(ranked), step):
-            for result in await self._hydrate(shelf, question.scope, fusion, ranked[start : start + step], waiting):
-                results.setdefault(result.item.id, result)
-            if len(results) >= top_k:
+    async def _candidates(self, question: _Question, fusion: Fusion, waiting: UnindexedRows[Item]) -> _Candidates:
+        """The best of the fusion that are really there, in their last order."""
+        order = fusion.ranked()
+        step = question.top_k + question.top_k // 2
+        if question.mode is SearchMode.HYBRID:
+            step = max(step, _REORDERED)
+        if identifiers(question.text):
+            # Identifiers are looked for in the texts themselves, so then all candidates are read.
+            step = max(len(order), 1)
+        found: dict[uuid.UUID, SearchResult[Searchable]] = {}
+        points: dict[uuid.UUID, uuid.UUID] = {}
+        for start in range(0, len(order), step):
+            for key, result in await self._existing(question.scope, fusion, order[start : start + step], waiting):
+                if found.setdefault(result.item.id, result) is result:
+                    points[result.item.id] = key
+            if len(found) >= question.top_k:
                 break
-        found = list(results.values())
-        if wanted:
-            found = _with_identifiers(found, wanted)
-        return tuple(found[:top_k])
+        results = list(found.values())
+        if question.mode is SearchMode.HYBRID:
+            results = ranked(question.text, results)
+        return _Candidates(identified(question.text, results), points)
 
-    async def _hydrate(
-        self,
-        shelf: Callable[[Transaction], Shelf[Item]],
-        scope: Scope,
-        fusion: Fusion,
-        keys: Sequence[uuid.UUID],
-        waiting: _Hits[Item],
-    ) -> list[SearchResult[Item]]:
+    async def _existing(
+        self, scope: Scope, fusion: Fusion, keys: Sequence[uuid.UUID], waiting: UnindexedRows[Item]
+    ) -> list[tuple[uuid.UUID, SearchResult[Searchable]]]:
+        """The points whose row is there in the version that was indexed."""
         references = await self._index.resolve([key for key in keys if key not in waiting.by_point])
         wanted = {reference.item_id for reference in references.values()} - waiting.ids
-        rows: Mapping[uuid.UUID, Item] = {}
-        if wanted:
-            async with self._work.begin(scope.organization_id) as transaction:
-                rows = await shelf(transaction).load(scope, wanted)
-        results: list[SearchResult[Item]] = []
+        rows = await self._reader.candidates(scope, wanted) if wanted else {}
+        results: list[tuple[uuid.UUID, SearchResult[Searchable]]] = []
         for key in keys:
             reference = references.get(key)
             item = waiting.by_point.get(key) or (rows.get(reference.item_id) if reference else None)
             if item is None or (reference is not None and reference.version != item.version):
                 continue
-            chunk = reference.chunk if reference else 0
-            results.append(SearchResult(item, fusion.score(key), chunk, fusion.signals(key)))
+            score = fusion.score(key)
+            results.append((key, SearchResult(item, score, score, reference.chunk if reference else 0)))
         return results
 
-
-def _merge(lists: _Lists, pending: _Lists, points: Collection[uuid.UUID]) -> None:
-    """Puts what is not indexed yet into the lists, in place of what the index may still have of it."""
-    for signal, scores in pending.items():
-        known = lists.setdefault(signal, {})
-        # Of meanings only some are compared; the rest keeps the place that it had.
-        for key in scores if signal is Signal.DENSE else points:
-            known.pop(key, None)
-        # A share of the words counts like that share of the best that the list has.
-        scale = 1.0 if signal is Signal.DENSE else max(known.values(), default=1.0)
-        for key, score in scores.items():
-            known[key] = score * scale
-
-
-def _with_identifiers(found: Sequence[SearchResult[Item]], wanted: frozenset[str]) -> list[SearchResult[Item]]:
-    """The results again, those that hold the query's identifiers first."""
-    weight = DEFAULT_WEIGHTS[Signal.IDENTIFIER]
-    shares = [identifier_share(wanted, result.item.ranked_text) for result in found]
-    better = [
-        replace(
-            result,
-            score=result.score + weight * share,
-            signals=(*result.signals, SignalScore(Signal.IDENTIFIER, share, 1, weight * share)),
-        )
-        if share
-        else result
-        for result, share in zip(found, shares, strict=True)
-    ]
-    return sorted(better, key=lambda result: -result.score)
+    async def _checked(
+        self,
+        shelf: Callable[[Transaction], Shelf[Item]],
+        question: _Question,
+        candidates: _Candidates,
+        fusion: Fusion,
+        waiting: UnindexedRows[Item],
+    ) -> tuple[SearchResult[Item], ...]:
+        """The first `top_k` candidates that lie in the scope by what Postgres says, as whole rows."""
+        unindexed = {item.id: item for item in waiting.by_point.values()}
+        found: list[SearchResult[Item]] = []
+        for start in range(0, len(candidates.results), question.top_k):
+            some = candidates.results[start : start + question.top_k]
+            versions = {result.item.id: result.item.version for result in some}
+            wanted = versions.keys() - unindexed.keys()
+            rows: dict[uuid.UUID, Item] = dict(unindexed)
+            if wanted:
+                async with self._work.begin(question.scope.organization_id) as transaction:
+                    rows |= await shelf(transaction).load(question.scope, wanted)
+            for result in some:
+                item = rows.get(result.item.id)
+                if item is not None and item.version == result.item.version:
+                    signals = (*fusion.signals(candidates.points[item.id]), *result.signals)
+                    found.append(SearchResult(item, result.score, result.fused, result.chunk, signals))
+            if len(found) >= question.top_k:
+                break
+        return tuple(found[: question.top_k])
 
 
 def _degraded(found: Sequence[tuple[Item, float]]) -> list[SearchResult[Item]]:
     return [
-        SearchResult(item, score, 0, (SignalScore(Signal.LEXICAL, score, rank, score),))
+        SearchResult(item, score, score, 0, (SignalScore(Signal.LEXICAL, score, rank, score),))
         for rank, (item, score) in enumerate(found, start=1)
     ]
-
-
-def _cosine(query: ListQuery, vector: DenseVector) -> float:
-    assert not isinstance(query, SparseVector)
-    return float(np.dot(vector, query))
 
 
 def _patience_s() -> float:

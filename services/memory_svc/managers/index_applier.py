@@ -19,11 +19,13 @@ from memory_svc.domain.search import MemoryKind
 from memory_svc.interfaces.repositories import OutboxEntry
 from memory_svc.interfaces.unit_of_work import UnitOfWork
 from memory_svc.interfaces.vector_index import VectorIndex
-from memory_svc.managers.index_documents import IndexDocuments
+from memory_svc.managers.collection_filling import CollectionFilling, LostPoints
+from memory_svc.managers.index_documents import IndexDocuments, PreparedDocuments
 
 _log = logging.getLogger(__name__)
 
-_BATCH = 64
+_BATCH = 128
+_SLICE = 32
 _POLL_S = 2.0
 _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 10.0
@@ -43,6 +45,9 @@ class IndexApplier:
         self._index = index
         self._documents = documents
         self._only_writer = only_writer
+        self._filling_of = CollectionFilling(work, index)
+        self._filled = False
+        self._filling: int | None = None
         self._caught_up = False
         self._pokes = 0
         self._unflushed = False
@@ -52,6 +57,9 @@ class IndexApplier:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        # Usually the index is as it was left, and searches need not be answered by words alone for a moment.
+        with suppress(Exception):
+            self._filled = await self._filling_of.is_complete()
         self._task = asyncio.create_task(self._run(), name="index-applier")
 
     async def stop(self) -> None:
@@ -65,6 +73,10 @@ class IndexApplier:
     @property
     def is_caught_up(self) -> bool:
         return self._caught_up
+
+    @property
+    def is_filled(self) -> bool:
+        return self._filled
 
     async def wait_applied(self, organization_id: uuid.UUID, position: int, timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
@@ -84,12 +96,10 @@ class IndexApplier:
 
     async def _run(self) -> None:
         backoff_s = _FIRST_BACKOFF_S
-        refilled = False
         while True:
             try:
-                if not refilled:
-                    await self._refill()
-                    refilled = True
+                if not self._filled:
+                    await self._fill()
                 if not await self._step():
                     await self._rest()
                 await self._flush()
@@ -98,6 +108,19 @@ class IndexApplier:
                 _log.warning("indexing pauses", extra={"error": str(error), "for_s": backoff_s})
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+
+    async def _fill(self) -> None:
+        """Brings a new or lost collection to the point where searches may rely on it; one step at a time."""
+        if self._filling is None:
+            self._filled = await self._filling_of.is_complete()
+            self._filling = None if self._filled else await self._filling_of.begin()
+            return
+        try:
+            self._filled = await self._filling_of.is_done(self._filling)
+        except LostPoints:
+            # Begun again from the start.
+            self._filling = None
+            raise
 
     async def _rest(self) -> None:
         with suppress(TimeoutError):
@@ -110,24 +133,6 @@ class IndexApplier:
             self._unflushed = False
             await self._index.flush()
             self._flushed_at = time.monotonic()
-
-    async def _refill(self) -> None:
-        """Queues everything where the index is new or was lost."""
-        empty = await self._index.count() == 0
-        async with self._work.begin(None) as transaction:
-            if not empty and await transaction.outbox.is_filled(self._index.name):
-                return
-            # Cut short, it is done again from the start.
-            await transaction.outbox.set_filled(self._index.name, False)
-            organizations = await transaction.outbox.organizations()
-        queued = 0
-        for organization_id in organizations:
-            async with self._work.begin(organization_id) as transaction:
-                queued += await transaction.outbox.enqueue_everything(organization_id)
-        async with self._work.begin(None) as transaction:
-            await transaction.outbox.set_filled(self._index.name, True)
-        if queued:
-            _log.info("filling the index again", extra={"items": queued, "collection": self._index.name})
 
     async def _step(self) -> int:
         """Applies one batch; returns how many entries it took."""
@@ -161,14 +166,21 @@ class IndexApplier:
 
     async def _apply(self, entries: Sequence[OutboxEntry]) -> list[OutboxEntry]:
         """Returns the entries that are done: all but those left for the next batch because this one is large enough."""
-        groups: dict[tuple[uuid.UUID, MemoryKind], list[OutboxEntry]] = defaultdict(list)
-        for entry in entries:
-            groups[entry.organization_id, entry.kind].append(entry)
-        done: list[OutboxEntry] = []
-        for (organization_id, kind), group in groups.items():
-            handled = await self._documents.refresh(organization_id, kind, {entry.item_id for entry in group})
-            done += [entry for entry in group if entry.item_id in handled]
-        return done
+        handled: set[uuid.UUID] = set()
+        following = _slices(entries)
+        preparing: asyncio.Task[PreparedDocuments] | None = None
+        try:
+            for place in range(len(following) + 1):
+                # The next texts are embedded while these are written.
+                prepared = await preparing if preparing is not None else None
+                preparing = None
+                if place < len(following):
+                    preparing = asyncio.create_task(self._documents.prepare(*following[place]), name="index-prepare")
+                if prepared is not None:
+                    handled.update(await self._documents.write(prepared))
+        finally:
+            await end_task(preparing)
+        return [entry for entry in entries if entry.item_id in handled]
 
     async def _apply_singly(self, entries: Sequence[OutboxEntry]) -> tuple[list[OutboxEntry], list[OutboxEntry]]:
         done: list[OutboxEntry] = []
@@ -182,3 +194,16 @@ class IndexApplier:
                 _log.exception("an item cannot be indexed", extra={"item_id": str(entry.item_id)})
                 failed.append(entry)
         return done, failed
+
+
+def _slices(entries: Sequence[OutboxEntry]) -> list[tuple[uuid.UUID, MemoryKind, list[uuid.UUID]]]:
+    """The items by organization and kind, each once, so many at a time."""
+    groups: dict[tuple[uuid.UUID, MemoryKind], dict[uuid.UUID, None]] = defaultdict(dict)
+    for entry in entries:
+        groups[entry.organization_id, entry.kind][entry.item_id] = None
+    return [
+        (organization_id, kind, ids[start : start + _SLICE])
+        for (organization_id, kind), group in groups.items()
+        for ids in [list(group)]
+        for start in range(0, len(ids), _SLICE)
+    ]

@@ -3,13 +3,13 @@
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
 from memory_svc.domain.chunking import chunks, window, window_places
 from memory_svc.domain.messages import RecallMessage, Span
-from memory_svc.domain.passages import Passage, metadata_terms
+from memory_svc.domain.passages import Metadata, Passage, key_term, metadata_terms
 from memory_svc.domain.search import MemoryKind, Searchable
 from memory_svc.interfaces.embedder import DenseVector, Embedder, LexicalEncoder, SparseVector, Urgency
 from memory_svc.interfaces.unit_of_work import UnitOfWork
@@ -18,7 +18,7 @@ from memory_svc.interfaces.vector_index import IndexPoint, VectorIndex, point_id
 # Embeddings in one batch: about two seconds of work. One item may have more.
 _MOST_CHUNKS = 128
 # Of a message (a tool may print a book) the first 45,000 characters are searchable.
-_MOST_MESSAGE_CHUNKS = 64
+MOST_MESSAGE_CHUNKS = 64
 # So many messages on each side can be part of a window.
 _REACH = 6
 # Messages of one conversation further apart than this are looked at on their own.
@@ -34,6 +34,19 @@ class _Piece:
     message: RecallMessage
     chunk: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedDocuments:
+    """What is to be written of some items: those taken, those gone, and of changed ones how many chunks they have now."""
+
+    organization_id: uuid.UUID
+    kind: MemoryKind
+    taken: frozenset[uuid.UUID]
+    gone: frozenset[uuid.UUID]
+    points: Sequence[IndexPoint]
+    windows: Mapping[uuid.UUID, SparseVector] = field(default_factory=dict[uuid.UUID, SparseVector])
+    chunk_counts: Mapping[uuid.UUID, int] = field(default_factory=dict[uuid.UUID, int])
 
 
 class IndexDocuments:
@@ -53,36 +66,52 @@ class IndexDocuments:
         self._lexical = lexical
         self._window_lexical = window_lexical
 
-    async def refresh(
+    async def prepare(
         self, organization_id: uuid.UUID, kind: MemoryKind, item_ids: Collection[uuid.UUID]
-    ) -> set[uuid.UUID]:
-        """Indexes the items as they are now; those that are gone leave the index and the database.
+    ) -> PreparedDocuments:
+        """Reads the items as they are now and makes their points: all the work that changes nothing."""
+        if kind is MemoryKind.PASSAGE:
+            return await self._prepare_passages(organization_id, item_ids)
+        return await self._prepare_messages(organization_id, item_ids)
+
+    async def write(self, prepared: PreparedDocuments) -> Collection[uuid.UUID]:
+        """Puts the points into the index; items that are gone leave the index and the database.
 
         Returns the items that it got to: all, unless their texts are so long that some are left for another call.
         """
-        if kind is MemoryKind.PASSAGE:
-            return await self._refresh_passages(organization_id, item_ids)
-        return await self._refresh_messages(organization_id, item_ids)
+        await self._index.upsert(prepared.points)
+        await self._index.set_windows(prepared.windows)
+        for item_id, count in prepared.chunk_counts.items():
+            await self._index.delete_item(prepared.organization_id, item_id, first_chunk=count)
+        await self._remove(prepared.organization_id, prepared.kind, prepared.gone)
+        return prepared.taken | prepared.gone
 
-    async def _refresh_passages(self, organization_id: uuid.UUID, item_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    async def _prepare_passages(self, organization_id: uuid.UUID, item_ids: Collection[uuid.UUID]) -> PreparedDocuments:
         async with self._work.begin(organization_id) as transaction:
             rows = await transaction.passages.for_index(item_ids)
         taken = _within_budget(rows)
-        points: list[IndexPoint] = []
-        for passage in taken:
-            points += await self._passage_points(passage)
-        await self._index.upsert(points)
-        for passage in taken:
-            if passage.version > 1:
-                count = len(chunks(passage.ranked_text))
-                await self._index.delete_item(organization_id, passage.id, first_chunk=count)
-        gone = set(item_ids) - rows.keys()
-        await self._remove(organization_id, MemoryKind.PASSAGE, gone)
-        return gone | {passage.id for passage in taken}
+        texts = {passage.id: chunks(passage.ranked_text) for passage in taken}
+        # All at once, so that texts of like length can be embedded together.
+        vectors = iter(
+            await self._embedder.embed([text for pieces in texts.values() for text in pieces], Urgency.INDEXING)
+        )
+        points = [
+            point
+            for passage in taken
+            for point in self._passage_points(passage, texts[passage.id], [next(vectors) for _ in texts[passage.id]])
+        ]
+        return PreparedDocuments(
+            organization_id,
+            MemoryKind.PASSAGE,
+            frozenset(texts),
+            frozenset(item_ids) - rows.keys(),
+            points,
+            chunk_counts={passage.id: len(texts[passage.id]) for passage in taken if passage.version > 1},
+        )
 
-    async def _passage_points(self, passage: Passage) -> list[IndexPoint]:
-        texts = chunks(passage.ranked_text)
-        vectors = await self._embedder.embed(texts, Urgency.INDEXING)
+    def _passage_points(
+        self, passage: Passage, texts: Sequence[str], vectors: Sequence[DenseVector]
+    ) -> list[IndexPoint]:
         return [
             IndexPoint(
                 organization_id=passage.organization_id,
@@ -96,7 +125,8 @@ class IndexDocuments:
                 agent_id=passage.agent_id,
                 time_ms=_milliseconds(passage.create_time),
                 tags=passage.tags,
-                metadata=metadata_terms(passage.metadata),
+                metadata=(*metadata_terms(passage.metadata), *map(key_term, passage.metadata)),
+                numbers=_numbers(passage.metadata),
                 valid_from_ms=_optional_milliseconds(passage.valid_from),
                 valid_to_ms=_optional_milliseconds(passage.valid_to),
                 expire_ms=_optional_milliseconds(passage.expire_time),
@@ -104,20 +134,21 @@ class IndexDocuments:
             for chunk, (text, vector) in enumerate(zip(texts, vectors, strict=True))
         ]
 
-    async def _refresh_messages(self, organization_id: uuid.UUID, item_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    async def _prepare_messages(self, organization_id: uuid.UUID, item_ids: Collection[uuid.UUID]) -> PreparedDocuments:
         async with self._work.begin(organization_id) as transaction:
             rows = await transaction.messages.for_index(item_ids)
-        taken = {message.id for message in _within_budget(rows)}
+        taken = frozenset(message.id for message in _within_budget(rows))
         runs = _runs([message for message in rows.values() if message.id in taken])
-        await self._refresh_runs(organization_id, runs)
-        gone = set(item_ids) - rows.keys()
-        await self._remove(organization_id, MemoryKind.MESSAGE, gone)
-        return gone | taken
+        points, windows = await self._message_points(organization_id, runs)
+        gone = frozenset(item_ids) - rows.keys()
+        return PreparedDocuments(organization_id, MemoryKind.MESSAGE, taken, gone, points, windows)
 
-    async def _refresh_runs(self, organization_id: uuid.UUID, runs: Sequence[Sequence[RecallMessage]]) -> None:
-        """Indexes messages that follow each other, and renews the windows of those around them; many at once."""
+    async def _message_points(
+        self, organization_id: uuid.UUID, runs: Sequence[Sequence[RecallMessage]]
+    ) -> tuple[list[IndexPoint], Mapping[uuid.UUID, SparseVector]]:
+        """Points of messages that follow each other, and new windows of those around them; many runs at once."""
         if not runs:
-            return
+            return [], {}
         spans = [Span(run[0].conversation_id, run[0].seq, run[-1].seq) for run in runs]
         async with self._work.begin(organization_id) as transaction:
             arounds = await transaction.messages.around(spans, _REACH)
@@ -132,8 +163,7 @@ class IndexDocuments:
         windows: dict[uuid.UUID, SparseVector] = {}
         for pieces, new in places:
             windows |= self._windows_around(organization_id, pieces, new)
-        await self._index.upsert(points)
-        await self._index.set_windows(windows)
+        return points, windows
 
     def _message_point(self, pieces: Sequence[_Piece], at: int, vector: DenseVector) -> IndexPoint:
         message = pieces[at].message
@@ -186,7 +216,7 @@ def _pieces(messages: Sequence[RecallMessage]) -> list[_Piece]:
     return [
         _Piece(message, chunk, text)
         for message in messages
-        for chunk, text in enumerate(chunks(message.ranked_text)[:_MOST_MESSAGE_CHUNKS])
+        for chunk, text in enumerate(chunks(message.ranked_text)[:MOST_MESSAGE_CHUNKS])
     ]
 
 
@@ -215,6 +245,10 @@ def _runs(messages: Sequence[RecallMessage]) -> list[list[RecallMessage]]:
                 runs.append([])
             runs[-1].append(message)
     return runs
+
+
+def _numbers(metadata: Metadata) -> dict[str, float]:
+    return {key: float(value) for key, value in metadata.items() if not isinstance(value, str | bool)}
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -7,23 +7,16 @@ from datetime import UTC, datetime
 
 from chassis import ids
 from chassis.errors import AlreadyExists, etag_mismatch
-from chassis.limits import Limits, quota_exceeded
 from chassis.once import Once
-from memory_svc.domain.passages import (
-    Passage,
-    PassageDraft,
-    check_draft,
-    consistency_position,
-    consistency_token,
-)
+from memory_svc.domain.consistency import consistency_position, consistency_token
+from memory_svc.domain.passages import Passage, PassageDraft, check_draft, passage_from_draft
 from memory_svc.domain.search import MemoryKind, Scope, SearchMode, SearchPage
 from memory_svc.interfaces.indexing import IndexProgress
 from memory_svc.interfaces.search import Searcher
 from memory_svc.interfaces.unit_of_work import Transaction, UnitOfWork
+from memory_svc.managers.passage_room import PassageRoom
 
 DEFAULT_TOP_K = 10
-# A limit of an organization, by name.
-STORED_PASSAGES = "stored_passages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +30,9 @@ class Inserted:
 class PassageManager:
     """All that happens to passages. Rows, history and outbox are one transaction; the index follows."""
 
-    def __init__(self, work: UnitOfWork, searcher: Searcher, progress: IndexProgress, limits: Limits) -> None:
+    def __init__(self, work: UnitOfWork, searcher: Searcher, progress: IndexProgress, room: PassageRoom) -> None:
         self._work = work
-        self._limits = limits
+        self._room = room
         self._searcher = searcher
         self._progress = progress
 
@@ -58,26 +51,17 @@ class PassageManager:
         now = datetime.now(UTC)
         for place, draft in enumerate(drafts):
             check_draft(draft, f"passages[{place}]", now)
-        new = [_passage(organization_id, agent_id, draft, now) for draft in drafts]
+        new = [passage_from_draft(organization_id, agent_id, draft, now) for draft in drafts]
         async with self._work.begin(organization_id) as transaction, transaction.once(once) as answer:
             if await transaction.agents.is_forgotten(agent_id):
                 raise ids.absent("agent", agent_id)
             stored, position = await transaction.passages.add(new, author)
             if added := len({passage.id for passage in new} & {passage.id for passage in stored}):
-                await self._require_room(transaction, organization_id, added)
+                await self._room.require(transaction, organization_id, added)
             inserted = Inserted(stored, consistency_token(position))
             answer(inserted)
         self._progress.poke()
         return inserted
-
-    async def _require_room(self, transaction: Transaction, organization_id: uuid.UUID, added: int) -> None:
-        """Raises ResourceExhausted when what was just added goes beyond the organization's limit."""
-        limit = self._limits.of(organization_id, STORED_PASSAGES)
-        if limit is None:
-            return
-        total = await transaction.passages.total()
-        if total > limit:
-            raise quota_exceeded(STORED_PASSAGES, limit, total - added)
 
     async def total(self, organization_id: uuid.UUID) -> int:
         """How many passages the organization has."""
@@ -156,25 +140,6 @@ async def _existing(transaction: Transaction, passage_id: uuid.UUID, *, lock: bo
     if passage is None:
         raise ids.absent("psg", passage_id)
     return passage
-
-
-def _passage(organization_id: uuid.UUID, agent_id: uuid.UUID, draft: PassageDraft, now: datetime) -> Passage:
-    return Passage(
-        id=ids.new(),
-        organization_id=organization_id,
-        agent_id=agent_id,
-        text=draft.text,
-        tags=draft.tags,
-        metadata=draft.metadata,
-        valid_from=draft.valid_from,
-        valid_to=draft.valid_to,
-        expire_time=draft.expire_time,
-        source_message_ids=draft.source_message_ids,
-        near_duplicate_of=None,
-        version=1,
-        create_time=now,
-        update_time=now,
-    )
 
 
 def _draft(passage: Passage, *, expiry: bool) -> PassageDraft:

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from memory_svc.domain.consistency import consistency_position, consistency_token
 from memory_svc.domain.messages import RecallMessage, Span
 from memory_svc.domain.search import MemoryKind, Scope, SearchMode, SearchPage, SearchResult
 from memory_svc.interfaces.indexing import IndexProgress
@@ -29,15 +30,17 @@ class RecallManager:
         self._searcher = searcher
         self._progress = progress
 
-    async def index(self, organization_id: uuid.UUID, messages: Sequence[RecallMessage]) -> None:
-        """Makes messages searchable. Those that are known, blank, or of something forgotten are passed over."""
+    async def index(self, organization_id: uuid.UUID, messages: Sequence[RecallMessage]) -> str:
+        """Makes messages searchable. Those that are known, blank, or of something forgotten are passed over.
+
+        Returns the token with which a search finds all of them.
+        """
         worth = [message for message in messages if message.text.strip()]
-        if not worth:
-            return
         async with self._work.begin(organization_id) as transaction:
-            new = await transaction.messages.add(worth)
+            new, position = await transaction.messages.add(worth)
         if new:
             self._progress.poke()
+        return consistency_token(position)
 
     async def forget_conversation(self, organization_id: uuid.UUID, conversation_id: uuid.UUID) -> None:
         """Removes a conversation's messages, and takes no more of them."""
@@ -54,15 +57,22 @@ class RecallManager:
         self._progress.poke()
 
     async def search(
-        self, scope: Scope, query: str, mode: SearchMode, top_k: int, surroundings: Surroundings
+        self,
+        scope: Scope,
+        query: str,
+        mode: SearchMode,
+        top_k: int,
+        surroundings: Surroundings,
+        consistency_token: str = "",
     ) -> SearchPage[RecallMessage]:
-        """Raises InvalidArgument for a blank query."""
+        """Raises InvalidArgument for a blank query or a token that is none."""
         page = await self._searcher.search(
             lambda transaction: transaction.messages,
             replace(scope, kind=MemoryKind.MESSAGE),
             query,
             mode=mode,
             top_k=top_k or DEFAULT_TOP_K,
+            after_position=consistency_position(consistency_token) if consistency_token else 0,
         )
         if not surroundings.before and not surroundings.after:
             return page

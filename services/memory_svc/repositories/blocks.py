@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from memory_svc.domain.blocks import Block, BlockVersion
+from memory_svc.domain.transfer import BlockRecord
 from memory_svc.repositories.tables import agent_blocks, block_versions, blocks
 
 _AGENTS = (
@@ -86,6 +87,26 @@ class SqlBlocks:
         shared = sa.select(agent_blocks.c.block_id).where(agent_blocks.c.organization_id == self._organization_id)
         alone = blocks.c.id.in_(ids) & blocks.c.id.not_in(shared)
         await self._session.execute(blocks.delete().where(blocks.c.organization_id == self._organization_id, alone))
+
+    async def restore(self, block: Block) -> bool:
+        new = insert(blocks).values(**_values(block)).on_conflict_do_nothing().returning(blocks.c.id)
+        return (await self._session.execute(new)).first() is not None
+
+    async def records(self, agent_id: uuid.UUID | None, after: uuid.UUID | None, size: int) -> list[BlockRecord]:
+        query = sa.select(blocks, _AGENTS).where(blocks.c.organization_id == self._organization_id)
+        if agent_id is not None:
+            attached = sa.select(agent_blocks.c.block_id).where(*self._of_agent(agent_id))
+            query = query.where(blocks.c.id.in_(attached))
+        if after is not None:
+            query = query.where(blocks.c.id > after)
+        found = [_block(row) for row in await self._session.execute(query.order_by(blocks.c.id).limit(size))]
+        history: dict[uuid.UUID, list[BlockVersion]] = {block.id: [] for block in found}
+        versions = sa.select(block_versions).where(
+            block_versions.c.organization_id == self._organization_id, block_versions.c.block_id.in_(list(history))
+        )
+        for row in await self._session.execute(versions.order_by(block_versions.c.block_id, block_versions.c.version)):
+            history[row.block_id].append(_version(row))
+        return [BlockRecord(block, history[block.id]) for block in found]
 
     async def add_version(self, version: BlockVersion) -> None:
         values = {

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from memory_svc.domain.messages import RecallMessage, Span
 from memory_svc.domain.search import MemoryKind, Scope
 from memory_svc.repositories.agents import change_counts, forget, forgotten_among
-from memory_svc.repositories.outbox import enqueue, pending_items
+from memory_svc.repositories.outbox import enqueue, newest_position, pending_items
 from memory_svc.repositories.scopes import MESSAGE_WORDS, message_conditions, words_query
 from memory_svc.repositories.tables import messages
 
@@ -42,19 +42,19 @@ class SqlMessages:
         self._session = session
         self._organization_id = organization_id
 
-    async def add(self, given: Sequence[RecallMessage]) -> int:
+    async def add(self, given: Sequence[RecallMessage]) -> tuple[int, int]:
         owners = {message.conversation_id for message in given} | {message.agent_id for message in given}
         gone = await forgotten_among(self._session, self._organization_id, owners)
         rows = [_values(message) for message in given if not gone & {message.conversation_id, message.agent_id}]
         if not rows:
-            return 0
+            return 0, await newest_position(self._session, self._organization_id)
         # One order for all writers, so that two batches with the same messages cannot wait for each other.
         rows.sort(key=lambda row: row["id"])
         new = insert(messages).on_conflict_do_nothing().returning(messages.c.id, messages.c.agent_id)
         stored = (await self._session.execute(new, rows)).all()
         await enqueue(self._session, self._organization_id, MemoryKind.MESSAGE, [row.id for row in stored])
         await change_counts(self._session, self._organization_id, messages=Counter(row.agent_id for row in stored))
-        return len(stored)
+        return len(stored), await newest_position(self._session, self._organization_id)
 
     async def around(self, spans: Sequence[Span], reach: int) -> list[list[RecallMessage]]:
         values = {

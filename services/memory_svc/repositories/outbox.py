@@ -69,6 +69,64 @@ class SqlOutbox:
         row = insert(index_collections).values(name=collection, filled=filled)
         key = [index_collections.c.name]
         await self._session.execute(row.on_conflict_do_update(index_elements=key, set_={"filled": filled}))
+        if filled:
+            others = index_collections.update().where(index_collections.c.name != collection)
+            await self._session.execute(others.values(filled=False))
+
+    async def enqueue(self, organization_id: uuid.UUID, kind: MemoryKind, item_ids: Sequence[uuid.UUID]) -> None:
+        await enqueue(self._session, organization_id, kind, item_ids)
+
+    async def newest_position(self, organization_id: uuid.UUID | None) -> int:
+        return await newest_position(self._session, organization_id)
+
+    async def is_drained(self, position: int) -> bool:
+        left = sa.exists().where(
+            outbox.c.id <= position, outbox.c.expiry.is_(False), outbox.c.due_time <= sa.func.now()
+        )
+        return not (await self._session.execute(sa.select(left))).scalar_one()
+
+    async def waiting(self, organization_id: uuid.UUID) -> tuple[int, float]:
+        age = sa.func.extract("epoch", sa.func.now() - sa.func.min(outbox.c.due_time))
+        query = sa.select(sa.func.count(), age).where(
+            outbox.c.organization_id == organization_id, outbox.c.expiry.is_(False)
+        )
+        count, oldest_s = (await self._session.execute(query)).one()
+        return count, max(0.0, float(oldest_s or 0.0))
+
+    async def waiting_items(
+        self, organization_id: uuid.UUID, kind: MemoryKind, item_ids: Collection[uuid.UUID]
+    ) -> set[uuid.UUID]:
+        # An expiry that is due is work that waits, too.
+        query = sa.select(outbox.c.item_id).where(
+            outbox.c.organization_id == organization_id,
+            outbox.c.kind == kind.value,
+            outbox.c.item_id.in_(list(item_ids)),
+            outbox.c.expiry.is_(False) | (outbox.c.due_time <= sa.func.now()),
+        )
+        return set((await self._session.execute(query)).scalars()) if item_ids else set()
+
+    async def item_ids(
+        self, organization_id: uuid.UUID, kind: MemoryKind, after: uuid.UUID | None, size: int
+    ) -> Sequence[uuid.UUID]:
+        table = passages if kind is MemoryKind.PASSAGE else messages
+        query = sa.select(table.c.id).where(table.c.organization_id == organization_id, table.c.delete_time.is_(None))
+        if after is not None:
+            query = query.where(table.c.id > after)
+        return list((await self._session.execute(query.order_by(table.c.id).limit(size))).scalars())
+
+    async def count_items(self, organization_id: uuid.UUID) -> int:
+        total = 0
+        for kind, table in ((MemoryKind.PASSAGE, passages), (MemoryKind.MESSAGE, messages)):
+            waiting = sa.exists().where(
+                outbox.c.organization_id == organization_id,
+                outbox.c.kind == kind.value,
+                outbox.c.item_id == table.c.id,
+            )
+            mine = (table.c.organization_id == organization_id, table.c.delete_time.is_(None), ~waiting)
+            total += (
+                await self._session.execute(sa.select(sa.func.count()).select_from(table).where(*mine))
+            ).scalar_one()
+        return total
 
 
 async def enqueue(
@@ -104,11 +162,11 @@ async def enqueue_expiry(
         await session.execute(outbox.insert(), rows)
 
 
-async def newest_position(session: AsyncSession, organization_id: uuid.UUID) -> int:
-    """The last entry of an organization, 0 without any: once all up to it are gone, all so far is indexed."""
-    query = sa.select(sa.func.max(outbox.c.id)).where(
-        outbox.c.organization_id == organization_id, outbox.c.expiry.is_(False)
-    )
+async def newest_position(session: AsyncSession, organization_id: uuid.UUID | None) -> int:
+    """The last entry of an organization or of all, 0 without any: once all up to it are gone, all so far is indexed."""
+    query = sa.select(sa.func.max(outbox.c.id)).where(outbox.c.expiry.is_(False))
+    if organization_id is not None:
+        query = query.where(outbox.c.organization_id == organization_id)
     return (await session.execute(query)).scalar_one() or 0
 
 

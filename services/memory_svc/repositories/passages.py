@@ -2,7 +2,8 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,12 +11,26 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from memory_svc.domain.passages import Passage, content_hash
+from memory_svc.domain.near_duplicates import THRESHOLD, likeness, sketch
+from memory_svc.domain.passages import Passage, PassageVersion, content_hash
 from memory_svc.domain.search import MemoryKind, Scope
+from memory_svc.domain.transfer import PassageRecord
 from memory_svc.repositories.agents import change_counts, passage_total
 from memory_svc.repositories.outbox import enqueue, enqueue_expiry, newest_position, pending_items
 from memory_svc.repositories.scopes import PASSAGE_WORDS, passage_conditions, tag_conditions, words_query
 from memory_svc.repositories.tables import passage_versions, passages
+
+# The oldest few that share a band with a new text.
+_CANDIDATES = sa.text("""
+SELECT given.id AS new_id, found.id, found.text
+FROM unnest(CAST(:ids AS uuid[]), CAST(:agents AS uuid[]), CAST(:sketches AS text[])) AS given (id, agent, sketch),
+LATERAL (
+    SELECT id, text FROM passages
+    WHERE organization_id = :organization AND agent_id = given.agent AND delete_time IS NULL
+        AND (expire_time IS NULL OR expire_time > now()) AND sketch && CAST(given.sketch AS bigint[])
+    ORDER BY id LIMIT 8
+) AS found
+""")
 
 
 class SqlPassages:
@@ -27,6 +42,8 @@ class SqlPassages:
 
     async def add(self, given: Sequence[Passage], author: str) -> tuple[list[Passage], int]:
         # One order for all writers, so that two batches with the same texts cannot wait for each other.
+        twins = await self._near_duplicates(given)
+        given = [replace(passage, near_duplicate_of=twins.get(passage.id)) for passage in given]
         rows = sorted(map(_values, given), key=lambda row: row["content_hash"])
         new = insert(passages).on_conflict_do_nothing().returning(passages.c.id)
         stored = set((await self._session.execute(new, rows)).scalars())
@@ -39,6 +56,34 @@ class SqlPassages:
 
     async def total(self) -> int:
         return await passage_total(self._session, self._organization_id)
+
+    async def restore(self, record: PassageRecord) -> bool:
+        passage = record.passage
+        # One that is deleted and only waits to leave the index makes room.
+        await self._session.execute(passages.delete().where(*self._is(passage.id), passages.c.delete_time.is_not(None)))
+        new = insert(passages).values(**_values(passage)).on_conflict_do_nothing().returning(passages.c.id)
+        if (await self._session.execute(new)).first() is None:
+            return False
+        await self._keep_history([_version_values(self._organization_id, passage.id, one) for one in record.versions])
+        await self._queue([passage])
+        await change_counts(self._session, self._organization_id, passages={passage.agent_id: 1})
+        return True
+
+    async def records(self, agent_id: uuid.UUID | None, after: uuid.UUID | None, size: int) -> list[PassageRecord]:
+        scope = Scope(self._organization_id, MemoryKind.PASSAGE, agent_id=agent_id)
+        query = sa.select(passages).where(*passage_conditions(scope))
+        if after is not None:
+            query = query.where(passages.c.id > after)
+        found = [_passage(row) for row in await self._session.execute(query.order_by(passages.c.id).limit(size))]
+        history: dict[uuid.UUID, list[PassageVersion]] = {passage.id: [] for passage in found}
+        table = passage_versions.c
+        versions = sa.select(passage_versions).where(
+            table.organization_id == self._organization_id, table.passage_id.in_(list(history))
+        )
+        for row in await self._session.execute(versions.order_by(table.passage_id, table.version)):
+            kept = PassageVersion(row.version, row.text, tuple(row.tags), row.metadata, row.author, row.create_time)
+            history[row.passage_id].append(kept)
+        return [PassageRecord(passage, history[passage.id]) for passage in found]
 
     async def get(self, passage_id: uuid.UUID, *, lock: bool = False) -> Passage | None:
         scope = Scope(self._organization_id, MemoryKind.PASSAGE)
@@ -96,24 +141,41 @@ class SqlPassages:
         rows = await self._session.execute(found.order_by(score.desc(), passages.c.id.desc()).limit(size))
         return [(_passage(row), row.score) for row in rows]
 
+    async def _near_duplicates(self, given: Sequence[Passage]) -> dict[uuid.UUID, uuid.UUID]:
+        """For new passages the one that the agent has already and that says nearly, but not exactly, the same."""
+        values = {
+            "organization": self._organization_id,
+            "ids": [passage.id for passage in given],
+            "agents": [passage.agent_id for passage in given],
+            # Arrays of arrays must have one width in PostgreSQL, so each sketch travels as text.
+            "sketches": [str(sketch(passage.text)).replace("[", "{").replace("]", "}") for passage in given],
+        }
+        texts = {passage.id: passage.text for passage in given}
+        found: dict[uuid.UUID, uuid.UUID] = {}
+        best: dict[uuid.UUID, float] = {}
+        for row in await self._session.execute(_CANDIDATES, values):
+            alike = likeness(texts[row.new_id], row.text)
+            exact = content_hash(texts[row.new_id]) == content_hash(row.text)
+            if not exact and alike >= max(THRESHOLD, best.get(row.new_id, 0.0)):
+                found[row.new_id], best[row.new_id] = row.id, alike
+        return found
+
     async def _record(self, changed: Sequence[Passage], author: str) -> None:
         """History and outbox of what was just written."""
         if not changed:
             return
-        history = [
-            {
-                "passage_id": passage.id,
-                "version": passage.version,
-                "organization_id": self._organization_id,
-                "text": passage.text,
-                "tags": list(passage.tags),
-                "metadata": dict(passage.metadata),
-                "author": author,
-                "create_time": passage.update_time,
-            }
+        written = [
+            (passage, PassageVersion(passage.version, passage.text, passage.tags, passage.metadata, author, when))
             for passage in changed
+            for when in [passage.update_time]
         ]
-        await self._session.execute(passage_versions.insert(), history)
+        await self._keep_history([_version_values(self._organization_id, one.id, kept) for one, kept in written])
+        await self._queue(changed)
+
+    async def _keep_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        await self._session.execute(passage_versions.insert(), rows)
+
+    async def _queue(self, changed: Sequence[Passage]) -> None:
         tenant = self._organization_id
         await enqueue(self._session, tenant, MemoryKind.PASSAGE, [passage.id for passage in changed])
         expiries = [(passage.id, passage.expire_time) for passage in changed if passage.expire_time is not None]
@@ -149,6 +211,19 @@ class SqlPassages:
         return (passages.c.organization_id == self._organization_id, passages.c.id == passage_id)
 
 
+def _version_values(organization_id: uuid.UUID, passage_id: uuid.UUID, version: PassageVersion) -> dict[str, Any]:
+    return {
+        "passage_id": passage_id,
+        "version": version.version,
+        "organization_id": organization_id,
+        "text": version.text,
+        "tags": list(version.tags),
+        "metadata": dict(version.metadata),
+        "author": version.author,
+        "create_time": version.create_time,
+    }
+
+
 def _values(passage: Passage) -> dict[str, Any]:
     return {
         "id": passage.id,
@@ -163,6 +238,7 @@ def _values(passage: Passage) -> dict[str, Any]:
         "source_message_ids": list(passage.source_message_ids),
         "near_duplicate_of": passage.near_duplicate_of,
         "content_hash": content_hash(passage.text),
+        "sketch": sketch(passage.text),
         "version": passage.version,
         "create_time": passage.create_time,
         "update_time": passage.update_time,

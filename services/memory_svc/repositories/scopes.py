@@ -1,6 +1,7 @@
 """A search's scope as conditions on rows: the exact form of what the index filters by."""
 
 import json
+import operator
 
 import sqlalchemy as sa
 
@@ -37,13 +38,44 @@ def passage_conditions(scope: Scope) -> list[sa.ColumnElement[bool]]:
         conditions.append(table.create_time >= scope.start_time)
     if scope.end_time is not None:
         conditions.append(table.create_time < scope.end_time)
-    if scope.metadata:
-        wanted = dict(json.loads(term) for term in scope.metadata)
-        conditions.append(table.metadata.contains(wanted))
+    conditions += _metadata_conditions(scope)
     if scope.valid_at is not None:
         conditions.append(table.valid_from.is_(None) | (table.valid_from <= scope.valid_at))
         conditions.append(table.valid_to.is_(None) | (table.valid_to > scope.valid_at))
     return conditions
+
+
+def _metadata_conditions(scope: Scope) -> list[sa.ColumnElement[bool]]:
+    conditions = [_has_term(term) for term in scope.metadata]
+    conditions += [sa.or_(*map(_has_term, group)) for group in scope.metadata_any]
+    conditions += [sa.not_(_has_term(term)) for term in scope.metadata_none]
+    for bounds in scope.metadata_numbers:
+        is_number = sa.func.jsonb_typeof(passages.c.metadata[bounds.key]) == "number"
+        value = sa.cast(passages.c.metadata[bounds.key].astext, sa.Double)
+        within = [
+            compare(value, bound)
+            for bound, compare in (
+                (bounds.at_least, operator.ge),
+                (bounds.above, operator.gt),
+                (bounds.at_most, operator.le),
+                (bounds.below, operator.lt),
+            )
+            if bound is not None
+        ]
+        # Evaluated in this order only, so that texts are not cast.
+        conditions.append(sa.case((is_number, sa.and_(*within)), else_=sa.false()))
+    return conditions
+
+
+def _has_term(term: str) -> sa.ColumnElement[bool]:
+    """A row's metadata holds what a term stands for: a key with a value, or a key alone."""
+    match json.loads(term):
+        case [key, value]:
+            return passages.c.metadata.contains({key: value})
+        case [key]:
+            return passages.c.metadata.has_key(key)
+        case other:
+            raise ValueError(f"not a term: {other}")
 
 
 def tag_conditions(scope: Scope) -> list[sa.ColumnElement[bool]]:

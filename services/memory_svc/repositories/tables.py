@@ -64,10 +64,22 @@ passages = sa.Table(
     sa.Column("source_message_ids", ARRAY(sa.Text)),
     sa.Column("near_duplicate_of", sa.Uuid),
     sa.Column("content_hash", sa.LargeBinary),
+    sa.Column("sketch", ARRAY(sa.BigInteger)),
     sa.Column("version", sa.Integer),
     _time("create_time"),
     _time("update_time"),
     _time("delete_time"),
+)
+
+passage_imports = sa.Table(
+    "passage_imports",
+    _metadata,
+    sa.Column("organization_id", sa.Uuid, primary_key=True),
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("agent_id", sa.Uuid),
+    sa.Column("stored_count", sa.BigInteger),
+    sa.Column("duplicate_count", sa.BigInteger),
+    _time("update_time"),
 )
 
 passage_versions = sa.Table(

@@ -12,6 +12,7 @@ from chassis.idempotency import Once, Replayed, idempotent
 from memory_svc.interfaces.unit_of_work import Transaction
 from memory_svc.repositories.agents import SqlAgentMemory
 from memory_svc.repositories.blocks import SqlBlocks
+from memory_svc.repositories.imports import SqlImports
 from memory_svc.repositories.messages import SqlMessages
 from memory_svc.repositories.outbox import SqlOutbox
 from memory_svc.repositories.passages import SqlPassages
@@ -41,6 +42,10 @@ class SqlTransaction:
     @property
     def agents(self) -> SqlAgentMemory:
         return SqlAgentMemory(self._session, self._tenant())
+
+    @property
+    def imports(self) -> SqlImports:
+        return SqlImports(self._session, self._tenant())
 
     @property
     def outbox(self) -> SqlOutbox:

@@ -1,12 +1,13 @@
 """Resources of memory as messages, and back."""
 
+import math
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.message import Message
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from chassis import ids
@@ -16,8 +17,8 @@ from hearth.memory.v1 import block_pb2, passage_pb2, search_pb2
 from hearth.memory.v1 import recall_memory_service_pb2 as recall_pb
 from memory_svc.domain.blocks import Block, BlockVersion
 from memory_svc.domain.messages import ROLES, RecallMessage
-from memory_svc.domain.passages import MetadataValue, Passage, PassageDraft
-from memory_svc.domain.search import SearchMode, Signal, SignalScore
+from memory_svc.domain.passages import MetadataValue, Passage, PassageDraft, metadata_term
+from memory_svc.domain.search import NumberBounds, SearchMode, Signal, SignalScore
 
 _MODES: Mapping[int, SearchMode] = {
     search_pb2.SEARCH_MODE_UNSPECIFIED: SearchMode.HYBRID,
@@ -25,12 +26,8 @@ _MODES: Mapping[int, SearchMode] = {
     search_pb2.SEARCH_MODE_DENSE: SearchMode.DENSE,
     search_pb2.SEARCH_MODE_LEXICAL: SearchMode.LEXICAL,
 }
-_SIGNALS = {
-    Signal.DENSE: "dense",
-    Signal.LEXICAL: "bm25",
-    Signal.WINDOW: "bm25_window",
-    Signal.IDENTIFIER: "identifier",
-}
+# Where the wire says it otherwise.
+_SIGNALS = {Signal.LEXICAL: "bm25", Signal.WINDOW: "bm25_window"}
 
 
 def block_to_proto(block: Block) -> block_pb2.Block:
@@ -102,14 +99,36 @@ def metadata_from_proto(given: Struct, path: str) -> Mapping[str, MetadataValue]
     """Raises InvalidArgument for anything but strings, numbers and booleans."""
     values: dict[str, MetadataValue] = {}
     for key, value in given.fields.items():
-        kind = value.WhichOneof("kind")
-        if kind not in ("string_value", "number_value", "bool_value"):
-            raise invalid_field(f"{path}.{key}", "must be a string, a number or a boolean")
-        found = getattr(value, kind)
-        if found != found or found in (float("inf"), float("-inf")):
-            raise invalid_field(f"{path}.{key}", "must be a finite number")
-        values[key] = found
+        values[key] = _metadata_value(value, f"{path}.{key}")
     return values
+
+
+def any_term(given: search_pb2.MetadataCondition, path: str) -> tuple[str, ...]:
+    """The terms of which one must match. Raises InvalidArgument like metadata_from_proto."""
+    values = (_metadata_value(value, f"{path}.any_of.values[{at}]") for at, value in enumerate(given.any_of.values))
+    return tuple(metadata_term(given.key, value) for value in values)
+
+
+def bounds_of(given: search_pb2.MetadataCondition) -> NumberBounds:
+    """The bounds of a number."""
+    number = given.number
+    return NumberBounds(
+        given.key,
+        at_least=number.min if number.HasField("min") else None,
+        above=number.above if number.HasField("above") else None,
+        at_most=number.max if number.HasField("max") else None,
+        below=number.below if number.HasField("below") else None,
+    )
+
+
+def _metadata_value(value: Value, path: str) -> MetadataValue:
+    kind = value.WhichOneof("kind")
+    if kind not in ("string_value", "number_value", "bool_value"):
+        raise invalid_field(path, "must be a string, a number or a boolean")
+    found: MetadataValue = getattr(value, kind)
+    if isinstance(found, float) and not math.isfinite(found):
+        raise invalid_field(path, "must be a finite number")
+    return found
 
 
 def message_to_proto(message: RecallMessage) -> recall_pb.RecallMessage:
@@ -150,7 +169,10 @@ def explanation(signals: tuple[SignalScore, ...]) -> search_pb2.Explanation:
     return search_pb2.Explanation(
         signals=[
             search_pb2.SignalScore(
-                signal=_SIGNALS[part.signal], score=part.score, rank=part.rank, contribution=part.contribution
+                signal=_SIGNALS.get(part.signal, part.signal.value),
+                score=part.score,
+                rank=part.rank,
+                contribution=part.contribution,
             )
             for part in signals
         ]

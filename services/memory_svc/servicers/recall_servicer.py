@@ -33,7 +33,8 @@ class RecallMemoryServicer(RecallMemoryServiceServicer):
             end_time=end_of(request.time_range.to, "time_range.to"),
         )
         around = Surroundings(request.context_before, request.context_after)
-        page = await self._recall.search(scope, request.query, mode_from_proto(request.mode), request.top_k, around)
+        mode = mode_from_proto(request.mode)
+        page = await self._recall.search(scope, request.query, mode, request.top_k, around, request.consistency_token)
         return pb.SearchMessagesResponse(
             hits=[_hit(result, request.explain) for result in page.results], degraded=page.degraded
         )
@@ -53,8 +54,8 @@ class RecallIndexServicer(RecallIndexServiceServicer):
             message_from_proto(given, organization_id, f"messages[{place}]")
             for place, given in enumerate(request.messages)
         ]
-        await self._recall.index(organization_id, messages)
-        return index_pb.IndexMessagesResponse()
+        token = await self._recall.index(organization_id, messages)
+        return index_pb.IndexMessagesResponse(consistency_token=token)
 
     async def ForgetConversation(
         self, request: index_pb.ForgetConversationRequest, context: Any

@@ -9,9 +9,11 @@ from hearth.memory.internal.v1 import recall_index_service_pb2 as recall_index
 from hearth.memory.internal.v1 import usage_service_pb2 as usage
 from hearth.memory.v1 import archival_memory_service_pb2 as archival
 from hearth.memory.v1 import block_service_pb2 as block
+from hearth.memory.v1 import index_service_pb2 as index
 from hearth.memory.v1 import recall_memory_service_pb2 as recall
 from hearth.memory.v1 import search_pb2
-from tests.contract.tenancy.cases import Case, hidden, own, same, unbuilt
+from hearth.memory.v1 import transfer_service_pb2 as transfer
+from tests.contract.tenancy.cases import Case, hidden, own, same
 from tests.contract.tenancy.tenants import Names
 
 
@@ -48,6 +50,21 @@ def _remembered(their: Names, own: Names) -> Message:
     return request
 
 
+def _record(their: Names, own: Names) -> Message:
+    """Somebody else's passage and block, said to be of their organization, for their agent."""
+    request = transfer.ImportMemoryRequest(agent_id=their.agent)
+    passage = request.records.add().passage
+    passage.passage.id, passage.passage.organization_id = their.passage, their.organization
+    passage.passage.agent_id, passage.passage.text, passage.passage.version = their.agent, "Put back.", 1
+    passage.versions.add(version=1, text="Put back.")
+    block_record = request.records.add().block
+    block_record.block.id, block_record.block.organization_id = their.block, their.organization
+    block_record.block.label, block_record.block.value, block_record.block.version = "put-back", "Put back.", 1
+    block_record.block.agent_ids.append(their.agent)
+    block_record.versions.add(block_id=their.block, version=1, value="Put back.")
+    return request
+
+
 def _search(mode: search_pb2.SearchMode.ValueType, **scope: str) -> Message:
     return archival.SearchPassagesRequest(query="treasure", mode=mode, **scope)  # pyright: ignore[reportArgumentType]
 
@@ -64,7 +81,7 @@ _MODES = (search_pb2.SEARCH_MODE_HYBRID, search_pb2.SEARCH_MODE_DENSE, search_pb
 MEMORY: Mapping[str, tuple[Case, ...]] = {
     "ArchivalMemoryService/InsertPassages": (own(_passages),),
     "ArchivalMemoryService/ImportPassages": (
-        unbuilt(
+        own(
             lambda their, own: archival.ImportPassagesRequest(
                 agent_id=their.agent,
                 passages=[archival.PassageSpec(text="A fact.", source_message_ids=[their.message])],
@@ -132,6 +149,14 @@ MEMORY: Mapping[str, tuple[Case, ...]] = {
             "ABORTED",
         ),
     ),
+    "IndexService/GetIndexStatus": (own(lambda their, own: index.GetIndexStatusRequest()),),
+    "IndexService/ReconcileIndex": (own(lambda their, own: index.ReconcileIndexRequest()),),
+    "IndexService/ReindexMemory": (own(lambda their, own: index.ReindexMemoryRequest()),),
+    "TransferService/ExportMemory": (
+        own(lambda their, own: transfer.ExportMemoryRequest()),
+        own(lambda their, own: transfer.ExportMemoryRequest(agent_id=their.agent)),
+    ),
+    "TransferService/ImportMemory": (own(_record),),
     "RecallMemoryService/SearchMessages": (
         *(own(lambda their, own, mode=mode: _recall(mode)) for mode in _MODES),
         *(same(lambda their, own, mode=mode: _recall(mode, agent_id=their.agent)) for mode in _MODES),

@@ -263,6 +263,8 @@ class Registrar:
             request.passages.add(text=text, tags=[word]).metadata["word"] = word
         name = "hearth.memory.v1.ArchivalMemoryService/"
         passage = self.do(f"{name}InsertPassages", request, token).passages[0]
+        begun = archival.ImportPassagesRequest(import_id=str(uuid.uuid4()), agent_id=agent_id)
+        self.do(f"{name}ImportPassages", begun, token)
         change = archival.UpdatePassageRequest(passage=passage)
         change.passage.text += " So they say."
         change.update_mask.paths.append("text")

@@ -24,6 +24,7 @@ from hearth.memory.internal.v1.context_service_pb2_grpc import ContextServiceStu
 from hearth.memory.internal.v1.recall_index_service_pb2_grpc import RecallIndexServiceStub
 from hearth.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceStub
 from hearth.memory.v1.block_service_pb2_grpc import BlockServiceStub
+from hearth.memory.v1.index_service_pb2_grpc import IndexServiceStub
 from hearth.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
 from tests.support.databases import FreshDatabase
 from tests.support.issuer import Issuer
@@ -58,6 +59,11 @@ class MemoryProcess:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    def configure(self, **settings: str) -> None:
+        """Sets environment variables for the next start; an empty value removes one."""
+        self._environment |= settings
+        self._environment = {name: value for name, value in self._environment.items() if value}
 
     def start(self) -> float:
         """Returns the seconds until it served."""
@@ -99,6 +105,17 @@ class Caller:
         self.recall: Any = _Bound(RecallMemoryServiceStub(channel), identity)
         self.index: Any = _Bound(RecallIndexServiceStub(channel), identity)
         self.context: Any = _Bound(ContextServiceStub(channel), identity)
+        self.upkeep: Any = _Bound(IndexServiceStub(channel), identity)
+
+
+async def answers(stream: Any, identity: Identity, request: Any) -> list[Any]:
+    """All messages of a method that streams."""
+    try:
+        with use(identity):
+            call = stream(request, timeout=60)
+        return [answer async for answer in call]
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from error
 
 
 class _Bound:
@@ -133,6 +150,7 @@ class Organization:
     def connect(self, channel: grpc.aio.Channel) -> None:
         """Calls go through this channel from here on, as after a restart."""
         self.member = Caller(channel, self._issuer.identity(self.id))
+        self.admin = Caller(channel, self._issuer.identity(self.id, Role.ORGANIZATION_ADMIN))
         self.viewer = Caller(channel, self._issuer.identity(self.id, Role.VIEWER))
         self.service = Caller(channel, self._issuer.identity(self.id, Role.SERVICE, on_behalf_of="user_of_a_test"))
 

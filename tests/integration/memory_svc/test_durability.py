@@ -35,6 +35,7 @@ TABLES = (
     "agent_blocks",
     "passages",
     "passage_versions",
+    "passage_imports",
     "messages",
     "agent_memory",
     "forgotten",

@@ -4,13 +4,14 @@ import uuid
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 
 from chassis.errors import InvalidArgument, Unavailable
-from memory_svc.domain.search import MemoryKind, Scope, SearchMode, Signal
+from memory_svc.domain.search import MemoryKind, Place, Scope, SearchMode, Signal
 from memory_svc.interfaces.embedder import DenseVector, SparseVector, Urgency
 from memory_svc.interfaces.vector_index import ItemReference
 from memory_svc.managers.hybrid_search import HybridSearch
@@ -24,6 +25,8 @@ class Note:
     id: uuid.UUID
     ranked_text: str
     version: int = 1
+    create_time: datetime = datetime(2026, 3, 1, tzinfo=UTC)
+    place: Place | None = None
 
 
 @dataclass
@@ -35,6 +38,9 @@ class Shelf:
 
     async def load(self, scope: Scope, item_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, Note]:
         return {key: self.rows[key] for key in item_ids if key in self.rows}
+
+    async def candidates(self, scope: Scope, item_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, Note]:
+        return await self.load(scope, item_ids)
 
     async def pending(self, scope: Scope, size: int) -> Sequence[Note]:
         return self.waiting[:size]
@@ -84,6 +90,7 @@ class Words:
 
 class Progress:
     is_caught_up = False
+    is_filled = True
 
     def poke(self) -> None:
         pass
@@ -99,10 +106,10 @@ class Work:
         yield
 
 
-def stage(index: Index) -> HybridSearch:
+def stage(index: Index, shelf: Any) -> HybridSearch:
     work: Any = Work()
     store: Any = index
-    return HybridSearch(work, store, _embedder(), Words(), Progress())
+    return HybridSearch(work, shelf, store, _embedder(), Words(), Progress())
 
 
 def _embedder() -> Any:
@@ -110,7 +117,7 @@ def _embedder() -> Any:
 
 
 async def found(shelf: Shelf, index: Index, query: str, **options: Any) -> list[str]:
-    page = await stage(index).search(lambda _: shelf, SCOPE, query, **options)
+    page = await stage(index, shelf).search(lambda _: shelf, SCOPE, query, **options)
     return [result.item.ranked_text for result in page.results]
 
 
@@ -144,7 +151,8 @@ async def test_over_fetching_still_fills_top_k() -> None:
         if number <= 120:
             del shelf.rows[uuid.UUID(int=number)]
     assert len(await found(shelf, index, "x", top_k=20)) == 20
-    assert index.depths == [100, 400]
+    # Words and meaning are asked for on their own at first.
+    assert index.depths == [100, 100, 400]
 
 
 async def test_one_item_has_one_place_however_many_chunks_match() -> None:
@@ -155,7 +163,7 @@ async def test_one_item_has_one_place_however_many_chunks_match() -> None:
         index.references[point] = ItemReference(uuid.UUID(int=1), chunk, 1)
         index.lists[Signal.LEXICAL][point] = 9.0 + chunk
     stored(shelf, index, 2, "short", 1.0)
-    page = await stage(index).search(lambda _: shelf, SCOPE, "x")
+    page = await stage(index, shelf).search(lambda _: shelf, SCOPE, "x")
     assert [(result.item.ranked_text, result.chunk) for result in page.results] == [("long", 4), ("short", 0)]
 
 
@@ -179,7 +187,7 @@ async def test_identifiers_come_before_better_scores() -> None:
 async def test_without_the_index_words_find_and_it_says_so() -> None:
     shelf, index = Shelf(), Index(down=True)
     stored(shelf, index, 1, "a rare word", 1.0)
-    page = await stage(index).search(lambda _: shelf, SCOPE, "rare")
+    page = await stage(index, shelf).search(lambda _: shelf, SCOPE, "rare")
     assert page.degraded
     assert [result.item.ranked_text for result in page.results] == ["a rare word"]
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from chassis.errors import InvalidArgument
 from memory_svc.domain.chunking import chunks, window
+from memory_svc.domain.consistency import consistency_position, consistency_token
 from memory_svc.domain.lexical_text import for_ranking, identifier_share, identifiers
-from memory_svc.domain.passages import consistency_position, consistency_token, content_hash, metadata_terms
+from memory_svc.domain.passages import content_hash, metadata_terms
 from memory_svc.domain.times import end_of, start_of
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from hearth.memory.v1.archival_memory_service_pb2 import (
     DeletePassageRequest,
     GetPassageRequest,
+    ImportPassagesRequest,
+    ImportPassagesResponse,
     InsertPassagesRequest,
     InsertPassagesResponse,
     ListPassagesRequest,
@@ -20,17 +23,39 @@ from hearth.memory.v1.archival_memory_service_pb2 import (
     UpdatePassageRequest,
 )
 from hearth.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceStub
+from hearth.memory.v1.index_service_pb2 import (
+    GetIndexStatusRequest,
+    GetIndexStatusResponse,
+    ReconcileIndexRequest,
+    ReconcileIndexResponse,
+    ReindexMemoryRequest,
+    ReindexMemoryResponse,
+)
+from hearth.memory.v1.index_service_pb2_grpc import IndexServiceStub
 from hearth.memory.v1.passage_pb2 import Passage
 from hearth.memory.v1.recall_memory_service_pb2 import SearchMessagesRequest, SearchMessagesResponse
 from hearth.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
 from hearth.memory.v1.search_pb2 import MetadataFilter, SearchMode, TagFilter, TimeRange
+from hearth.memory.v1.transfer_service_pb2 import (
+    ExportMemoryRequest,
+    ImportMemoryRequest,
+    ImportMemoryResponse,
+    MemoryRecord,
+)
+from hearth.memory.v1.transfer_service_pb2_grpc import TransferServiceStub
 from hearth_client._blocking import BlockingFace, call, iterate
 from hearth_client._connection import Connection, new_request_id
 from hearth_client._paging import pages
 
 if TYPE_CHECKING:
     from hearth.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceAsyncStub
+    from hearth.memory.v1.index_service_pb2_grpc import IndexServiceAsyncStub
     from hearth.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceAsyncStub
+    from hearth.memory.v1.transfer_service_pb2_grpc import TransferServiceAsyncStub
+
+# Batches that stay far below what a message may weigh.
+_IMPORT_BATCH = 200
+_RECORD_BATCH = 50
 
 
 class Memory:
@@ -46,6 +71,14 @@ class Memory:
     @functools.cached_property
     def _recall(self) -> RecallMemoryServiceAsyncStub:
         return RecallMemoryServiceStub(self._connection.channel)
+
+    @functools.cached_property
+    def _transfer(self) -> TransferServiceAsyncStub:
+        return TransferServiceStub(self._connection.channel)
+
+    @functools.cached_property
+    def _index(self) -> IndexServiceAsyncStub:
+        return IndexServiceStub(self._connection.channel)
 
     async def insert(
         self, agent_id: str, passages: Iterable[PassageSpec | str], *, request_id: str = ""
@@ -137,6 +170,62 @@ class Memory:
         )
         return await self._connection.call(self._recall.SearchMessages, request)
 
+    async def import_passages(
+        self, agent_id: str, passages: Iterable[PassageSpec | str], *, import_id: str = ""
+    ) -> AsyncIterator[ImportPassagesResponse]:
+        """Stores any number of passages, 200 at a time; yields how far it is after each batch. Give the same `import_id` (a UUID) and the
+        same passages again to go on where an import broke off.
+        """
+        stored = 0
+
+        async def requests() -> AsyncIterator[ImportPassagesRequest]:
+            # Asks first how far it is.
+            yield ImportPassagesRequest(import_id=import_id or new_request_id(), agent_id=agent_id)
+            rest = itertools.islice(passages, stored, None)
+            offset = stored
+            while batch := list(itertools.islice(rest, _IMPORT_BATCH)):
+                specs = [PassageSpec(text=one) if isinstance(one, str) else one for one in batch]
+                yield ImportPassagesRequest(offset=offset, passages=specs)
+                offset += len(batch)
+
+        async for response in self._connection.exchange(self._archival.ImportPassages, requests()):
+            stored = response.stored_count
+            yield response
+
+    async def export(self, agent_id: str = "") -> AsyncIterator[MemoryRecord]:
+        """All blocks and passages with their history, of an agent or of the organization."""
+        request = ExportMemoryRequest(agent_id=agent_id)
+        async for page in self._connection.stream(self._transfer.ExportMemory, request):
+            for record in page.records:
+                yield record
+
+    async def import_records(
+        self, records: Iterable[MemoryRecord], *, agent_id: str = ""
+    ) -> AsyncIterator[ImportMemoryResponse]:
+        """Stores what `export` gave, for the agents that the records name or for one; yields how far it is. Twice is fine."""
+
+        async def requests() -> AsyncIterator[ImportMemoryRequest]:
+            rest = iter(records)
+            while batch := list(itertools.islice(rest, _RECORD_BATCH)):
+                yield ImportMemoryRequest(records=batch, agent_id=agent_id)
+
+        async for response in self._connection.exchange(self._transfer.ImportMemory, requests()):
+            yield response
+
+    async def index_status(self) -> GetIndexStatusResponse:
+        """How far the index is behind what was written."""
+        return await self._connection.call(self._index.GetIndexStatus, GetIndexStatusRequest())
+
+    async def reindex(self) -> ReindexMemoryResponse:
+        """Makes all of the organization's index entries anew, in the background. For administrators."""
+        return await self._connection.call(self._index.ReindexMemory, ReindexMemoryRequest())
+
+    async def reconcile(self, *, dry_run: bool = False) -> AsyncIterator[ReconcileIndexResponse]:
+        """Compares memory with the index and repairs the index; yields the counts so far, the last is the result. For administrators."""
+        request = ReconcileIndexRequest(dry_run=dry_run)
+        async for response in self._connection.stream(self._index.ReconcileIndex, request):
+            yield response
+
 
 class BlockingMemory(BlockingFace[Memory]):
     """`client.memory`, blocking."""
@@ -148,3 +237,9 @@ class BlockingMemory(BlockingFace[Memory]):
     delete = call(Memory.delete)
     search = call(Memory.search)
     search_messages = call(Memory.search_messages)
+    import_passages = iterate(Memory.import_passages)
+    export = iterate(Memory.export)
+    import_records = iterate(Memory.import_records)
+    index_status = call(Memory.index_status)
+    reindex = call(Memory.reindex)
+    reconcile = iterate(Memory.reconcile)

@@ -1,7 +1,8 @@
-"""`hearth memory`."""
+"""`hearth memory`: what is remembered. The commands that look after it are in `_memory_upkeep`."""
 
 import click
 
+from hearth_client.cli._memory_upkeep import COMMANDS
 from hearth_client.cli._output import (
     first,
     for_terminal,
@@ -19,7 +20,7 @@ _MODES = ("hybrid", "dense", "lexical")
 
 @click.group()
 def memory() -> None:
-    """Add to an agent's memory, search it, see its blocks."""
+    """Add to an agent's memory, search it, see its blocks; move it, restore it, look after its index."""
 
 
 @memory.command(
@@ -139,10 +140,15 @@ def blocks(session: Session, agent_name: str, limit: int, as_json: bool) -> None
         note("none")
 
 
+for _command in COMMANDS:
+    memory.add_command(_command)
+
+
 def _print_value(value: str) -> None:
     click.echo(f"{for_terminal(value)}\n" if value else "(empty)\n")
 
 
 def _why(explanation: object) -> str:
-    signals = getattr(explanation, "signals", ())
-    return ", ".join(f"{s.signal} #{s.rank} {s.score:.3f}" for s in signals if s.rank)
+    """What each signal added to the score, most first; in lists with the place."""
+    signals = sorted(getattr(explanation, "signals", ()), key=lambda s: -abs(s.contribution))
+    return ", ".join(f"{s.signal}{f' #{s.rank}' if s.rank else ''} {s.contribution:+.2f}" for s in signals)

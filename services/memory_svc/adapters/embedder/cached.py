@@ -25,7 +25,9 @@ class EmbeddingModel(Protocol):
 
 
 # Larger batches are no faster on one thread, and a query waits for the batch before it.
-_BATCH = 8
+BATCH = 8
+# Of so many that wait, those of like length go together: the model pads all texts of a batch to the longest.
+_LOOKAHEAD = 64
 _WAITING = tuple[int, int, str, bytes]
 
 
@@ -33,12 +35,19 @@ class CachedEmbedder:
     """An Embedder over a local model. `start` loads it; the newest `cache_size` vectors (1.5 kB each) are kept."""
 
     def __init__(
-        self, load: Callable[[], EmbeddingModel], *, model: str, dimensions: int, cache_size: int = 8192
+        self,
+        load: Callable[[], EmbeddingModel],
+        *,
+        model: str,
+        dimensions: int,
+        cache_size: int = 8192,
+        batch: int = BATCH,
     ) -> None:
         self.model = model
         self.dimensions = dimensions
         self._load = load
         self._cache_size = cache_size
+        self._batch = batch
         self._cache: OrderedDict[bytes, DenseVector] = OrderedDict()
         self._pending: dict[bytes, asyncio.Future[DenseVector]] = {}
         self._heap: list[_WAITING] = []
@@ -104,17 +113,18 @@ class CachedEmbedder:
                 self._settle(key, vector)
 
     def _next_batch(self) -> dict[bytes, str]:
-        batch: dict[bytes, str] = {}
-        first = -1
-        while self._heap and len(batch) < _BATCH:
-            urgency, _, text, key = self._heap[0]
-            if batch and urgency != first:
+        waiting: dict[bytes, _WAITING] = {}
+        while self._heap and len(waiting) < _LOOKAHEAD:
+            entry = self._heap[0]
+            if waiting and entry[0] != next(iter(waiting.values()))[0]:
                 break  # a query does not wait for the texts behind it
             heapq.heappop(self._heap)
-            if key in self._pending:
-                batch[key] = text
-                first = urgency
-        return batch
+            if entry[3] in self._pending:
+                waiting.setdefault(entry[3], entry)
+        by_length = sorted(waiting.values(), key=lambda entry: len(entry[2]), reverse=True)
+        for entry in by_length[self._batch :]:
+            heapq.heappush(self._heap, entry)
+        return {key: text for _, _, text, key in by_length[: self._batch]}
 
     def _settle(self, key: bytes, outcome: "DenseVector | Exception") -> None:
         future = self._pending.pop(key, None)

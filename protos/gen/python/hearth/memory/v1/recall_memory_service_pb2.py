@@ -29,7 +29,7 @@ from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
 from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,hearth/memory/v1/recall_memory_service.proto\x12\x10hearth.memory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhearth/memory/v1/search.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\"\xb9\x01\n\rRecallMessage\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x03 \x01(\t\x12\x0b\n\x03seq\x18\x04 \x01(\x03\x12\x0c\n\x04role\x18\x05 \x01(\t\x12\x0f\n\x07speaker\x18\x06 \x01(\t\x12\x0c\n\x04text\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x87\x03\n\x15SearchMessagesRequest\x12\x1c\n\x05query\x18\x01 \x01(\tB\r\xbaH\nr\x08\x18\x80\x80\x01\x32\x02\\S\x12\x19\n\x08\x61gent_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12 \n\x0f\x63onversation_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x34\n\x04mode\x18\x04 \x01(\x0e\x32\x1c.hearth.memory.v1.SearchModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x19\n\x05top_k\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12;\n\x05roles\x18\x06 \x03(\tB,\xbaH)\x92\x01&\x18\x01\"\"r R\x04userR\tassistantR\x04toolR\x07summary\x12/\n\ntime_range\x18\x07 \x01(\x0b\x32\x1b.hearth.memory.v1.TimeRange\x12!\n\x0e\x63ontext_before\x18\x08 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12 \n\rcontext_after\x18\t \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12\x0f\n\x07\x65xplain\x18\n \x01(\x08\"V\n\x16SearchMessagesResponse\x12*\n\x04hits\x18\x01 \x03(\x0b\x32\x1c.hearth.memory.v1.MessageHit\x12\x10\n\x08\x64\x65graded\x18\x02 \x01(\x08\"\xe2\x01\n\nMessageHit\x12\x30\n\x07message\x18\x01 \x01(\x0b\x32\x1f.hearth.memory.v1.RecallMessage\x12\r\n\x05score\x18\x02 \x01(\x01\x12/\n\x06\x62\x65\x66ore\x18\x03 \x03(\x0b\x32\x1f.hearth.memory.v1.RecallMessage\x12.\n\x05\x61\x66ter\x18\x04 \x03(\x0b\x32\x1f.hearth.memory.v1.RecallMessage\x12\x32\n\x0b\x65xplanation\x18\x05 \x01(\x0b\x32\x1d.hearth.memory.v1.Explanation2\x90\x01\n\x13RecallMemoryService\x12y\n\x0eSearchMessages\x12\'.hearth.memory.v1.SearchMessagesRequest\x1a(.hearth.memory.v1.SearchMessagesResponse\"\x14\xa8\xbb\x18\x02\xb2\xbb\x18\x0c\x08\x03\x12\x08\x61gent_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,hearth/memory/v1/recall_memory_service.proto\x12\x10hearth.memory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhearth/memory/v1/search.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\"\xb9\x01\n\rRecallMessage\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x03 \x01(\t\x12\x0b\n\x03seq\x18\x04 \x01(\x03\x12\x0c\n\x04role\x18\x05 \x01(\t\x12\x0f\n\x07speaker\x18\x06 \x01(\t\x12\x0c\n\x04text\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xac\x03\n\x15SearchMessagesRequest\x12\x1c\n\x05query\x18\x01 \x01(\tB\r\xbaH\nr\x08\x18\x80\x80\x01\x32\x02\\S\x12\x19\n\x08\x61gent_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12 \n\x0f\x63onversation_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x34\n\x04mode\x18\x04 \x01(\x0e\x32\x1c.hearth.memory.v1.SearchModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x19\n\x05top_k\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12;\n\x05roles\x18\x06 \x03(\tB,\xbaH)\x92\x01&\x18\x01\"\"r R\x04userR\tassistantR\x04toolR\x07summary\x12/\n\ntime_range\x18\x07 \x01(\x0b\x32\x1b.hearth.memory.v1.TimeRange\x12!\n\x0e\x63ontext_before\x18\x08 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12 \n\rcontext_after\x18\t \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12\x0f\n\x07\x65xplain\x18\n \x01(\x08\x12#\n\x11\x63onsistency_token\x18\x0b \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"V\n\x16SearchMessagesResponse\x12*\n\x04hits\x18\x01 \x03(\x0b\x32\x1c.hearth.memory.v1.MessageHit\x12\x10\n\x08\x64\x65graded\x18\x02 \x01(\x08\"\xe2\x01\n\nMessageHit\x12\x30\n\x07message\x18\x01 \x01(\x0b\x32\x1f.hearth.memory.v1.RecallMessage\x12\r\n\x05score\x18\x02 \x01(\x01\x12/\n\x06\x62\x65\x66ore\x18\x03 \x03(\x0b\x32\x1f.hearth.memory.v1.RecallMessage\x12.\n\x05\x61\x66ter\x18\x04 \x03(\x0b\x32\x1f.hearth.memory.v1.RecallMessage\x12\x32\n\x0b\x65xplanation\x18\x05 \x01(\x0b\x32\x1d.hearth.memory.v1.Explanation2\x90\x01\n\x13RecallMemoryService\x12y\n\x0eSearchMessages\x12\'.hearth.memory.v1.SearchMessagesRequest\x1a(.hearth.memory.v1.SearchMessagesResponse\"\x14\xa8\xbb\x18\x02\xb2\xbb\x18\x0c\x08\x03\x12\x08\x61gent_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,16 +52,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['context_before']._serialized_options = b'\272H\006\032\004\030\024(\000'
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['context_after']._loaded_options = None
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['context_after']._serialized_options = b'\272H\006\032\004\030\024(\000'
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['consistency_token']._loaded_options = None
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['consistency_token']._serialized_options = b'\272H\005r\003\030\200\002'
   _globals['_RECALLMEMORYSERVICE'].methods_by_name['SearchMessages']._loaded_options = None
   _globals['_RECALLMEMORYSERVICE'].methods_by_name['SearchMessages']._serialized_options = b'\250\273\030\002\262\273\030\014\010\003\022\010agent_id'
   _globals['_RECALLMESSAGE']._serialized_start=217
   _globals['_RECALLMESSAGE']._serialized_end=402
   _globals['_SEARCHMESSAGESREQUEST']._serialized_start=405
-  _globals['_SEARCHMESSAGESREQUEST']._serialized_end=796
-  _globals['_SEARCHMESSAGESRESPONSE']._serialized_start=798
-  _globals['_SEARCHMESSAGESRESPONSE']._serialized_end=884
-  _globals['_MESSAGEHIT']._serialized_start=887
-  _globals['_MESSAGEHIT']._serialized_end=1113
-  _globals['_RECALLMEMORYSERVICE']._serialized_start=1116
-  _globals['_RECALLMEMORYSERVICE']._serialized_end=1260
+  _globals['_SEARCHMESSAGESREQUEST']._serialized_end=833
+  _globals['_SEARCHMESSAGESRESPONSE']._serialized_start=835
+  _globals['_SEARCHMESSAGESRESPONSE']._serialized_end=921
+  _globals['_MESSAGEHIT']._serialized_start=924
+  _globals['_MESSAGEHIT']._serialized_end=1150
+  _globals['_RECALLMEMORYSERVICE']._serialized_start=1153
+  _globals['_RECALLMEMORYSERVICE']._serialized_end=1297
 # @@protoc_insertion_point(module_scope)

@@ -88,6 +88,7 @@ class SearchMessagesRequest(_message.Message):
     CONTEXT_BEFORE_FIELD_NUMBER: _builtins.int
     CONTEXT_AFTER_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     """What to look for; not blank, at most 16,384 characters."""
     agent_id: _builtins.str
@@ -104,6 +105,8 @@ class SearchMessagesRequest(_message.Message):
     """Messages after each hit to return with it: 0 to 20."""
     explain: _builtins.bool
     """Say why each hit has its place."""
+    consistency_token: _builtins.str
+    """From IndexMessages: what it took in will be found. Without it the newest 200 that are not indexed yet are found too."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these roles; optional."""
@@ -125,10 +128,11 @@ class SearchMessagesRequest(_message.Message):
         context_before: _builtins.int = ...,
         context_after: _builtins.int = ...,
         explain: _builtins.bool = ...,
+        consistency_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time_range", b"time_range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "context_after", b"context_after", "context_before", b"context_before", "conversation_id", b"conversation_id", "explain", b"explain", "mode", b"mode", "query", b"query", "roles", b"roles", "time_range", b"time_range", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "consistency_token", b"consistency_token", "context_after", b"context_after", "context_before", b"context_before", "conversation_id", b"conversation_id", "explain", b"explain", "mode", b"mode", "query", b"query", "roles", b"roles", "time_range", b"time_range", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhearth/memory/v1/search.proto\x12\x10hearth.memory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\"r\n\tTagFilter\x12 \n\x03\x61ny\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12 \n\x03\x61ll\x18\x02 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12!\n\x04none\x18\x03 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\"7\n\tTimeRange\x12\x15\n\x04\x66rom\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x13\n\x02to\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"9\n\x0eMetadataFilter\x12\'\n\x06\x65quals\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\"=\n\x0b\x45xplanation\x12.\n\x07signals\x18\x01 \x03(\x0b\x32\x1d.hearth.memory.v1.SignalScore\"P\n\x0bSignalScore\x12\x0e\n\x06signal\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0c\n\x04rank\x18\x03 \x01(\x05\x12\x14\n\x0c\x63ontribution\x18\x04 \x01(\x01*q\n\nSearchMode\x12\x1b\n\x17SEARCH_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12SEARCH_MODE_HYBRID\x10\x01\x12\x15\n\x11SEARCH_MODE_DENSE\x10\x02\x12\x17\n\x13SEARCH_MODE_LEXICAL\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhearth/memory/v1/search.proto\x12\x10hearth.memory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\"r\n\tTagFilter\x12 \n\x03\x61ny\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12 \n\x03\x61ll\x18\x02 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12!\n\x04none\x18\x03 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\"7\n\tTimeRange\x12\x15\n\x04\x66rom\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x13\n\x02to\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"|\n\x0eMetadataFilter\x12\'\n\x06\x65quals\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x41\n\nconditions\x18\x02 \x03(\x0b\x32#.hearth.memory.v1.MetadataConditionB\x08\xbaH\x05\x92\x01\x02\x10\x10\"\xb2\x01\n\x11MetadataCondition\x12\x17\n\x03key\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12/\n\x06number\x18\x02 \x01(\x0b\x32\x1d.hearth.memory.v1.NumberRangeH\x00\x12-\n\x06\x61ny_of\x18\x03 \x01(\x0b\x32\x1b.hearth.memory.v1.ValueListH\x00\x12\x10\n\x06\x65xists\x18\x04 \x01(\x08H\x00\x42\x12\n\tcondition\x12\x05\xbaH\x02\x08\x01\"\xb4\x02\n\x0bNumberRange\x12\x19\n\x03min\x18\x01 \x01(\x01\x42\x07\xbaH\x04\x12\x02@\x01H\x00\x88\x01\x01\x12\x1b\n\x05\x61\x62ove\x18\x02 \x01(\x01\x42\x07\xbaH\x04\x12\x02@\x01H\x01\x88\x01\x01\x12\x19\n\x03max\x18\x03 \x01(\x01\x42\x07\xbaH\x04\x12\x02@\x01H\x02\x88\x01\x01\x12\x1b\n\x05\x62\x65low\x18\x04 \x01(\x01\x42\x07\xbaH\x04\x12\x02@\x01H\x03\x88\x01\x01:\x90\x01\xbaH\x8c\x01\x1a\x89\x01\n\x14number_range.bounded\x12+must have a bound: min, above, max or below\x1a\x44has(this.min) || has(this.above) || has(this.max) || has(this.below)B\x06\n\x04_minB\x08\n\x06_aboveB\x06\n\x04_maxB\x08\n\x06_below\"?\n\tValueList\x12\x32\n\x06values\x18\x01 \x03(\x0b\x32\x16.google.protobuf.ValueB\n\xbaH\x07\x92\x01\x04\x08\x01\x10@\"=\n\x0b\x45xplanation\x12.\n\x07signals\x18\x01 \x03(\x0b\x32\x1d.hearth.memory.v1.SignalScore\"P\n\x0bSignalScore\x12\x0e\n\x06signal\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0c\n\x04rank\x18\x03 \x01(\x05\x12\x14\n\x0c\x63ontribution\x18\x04 \x01(\x01*q\n\nSearchMode\x12\x1b\n\x17SEARCH_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12SEARCH_MODE_HYBRID\x10\x01\x12\x15\n\x11SEARCH_MODE_DENSE\x10\x02\x12\x17\n\x13SEARCH_MODE_LEXICAL\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,16 +43,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TIMERANGE'].fields_by_name['from']._serialized_options = b'\272H\004r\002\030@'
   _globals['_TIMERANGE'].fields_by_name['to']._loaded_options = None
   _globals['_TIMERANGE'].fields_by_name['to']._serialized_options = b'\272H\004r\002\030@'
-  _globals['_SEARCHMODE']._serialized_start=487
-  _globals['_SEARCHMODE']._serialized_end=600
+  _globals['_METADATAFILTER'].fields_by_name['conditions']._loaded_options = None
+  _globals['_METADATAFILTER'].fields_by_name['conditions']._serialized_options = b'\272H\005\222\001\002\020\020'
+  _globals['_METADATACONDITION'].oneofs_by_name['condition']._loaded_options = None
+  _globals['_METADATACONDITION'].oneofs_by_name['condition']._serialized_options = b'\272H\002\010\001'
+  _globals['_METADATACONDITION'].fields_by_name['key']._loaded_options = None
+  _globals['_METADATACONDITION'].fields_by_name['key']._serialized_options = b'\272H\007r\005\020\001\030\200\002'
+  _globals['_NUMBERRANGE'].fields_by_name['min']._loaded_options = None
+  _globals['_NUMBERRANGE'].fields_by_name['min']._serialized_options = b'\272H\004\022\002@\001'
+  _globals['_NUMBERRANGE'].fields_by_name['above']._loaded_options = None
+  _globals['_NUMBERRANGE'].fields_by_name['above']._serialized_options = b'\272H\004\022\002@\001'
+  _globals['_NUMBERRANGE'].fields_by_name['max']._loaded_options = None
+  _globals['_NUMBERRANGE'].fields_by_name['max']._serialized_options = b'\272H\004\022\002@\001'
+  _globals['_NUMBERRANGE'].fields_by_name['below']._loaded_options = None
+  _globals['_NUMBERRANGE'].fields_by_name['below']._serialized_options = b'\272H\004\022\002@\001'
+  _globals['_NUMBERRANGE']._loaded_options = None
+  _globals['_NUMBERRANGE']._serialized_options = b'\272H\214\001\032\211\001\n\024number_range.bounded\022+must have a bound: min, above, max or below\032Dhas(this.min) || has(this.above) || has(this.max) || has(this.below)'
+  _globals['_VALUELIST'].fields_by_name['values']._loaded_options = None
+  _globals['_VALUELIST'].fields_by_name['values']._serialized_options = b'\272H\007\222\001\004\010\001\020@'
+  _globals['_SEARCHMODE']._serialized_start=1111
+  _globals['_SEARCHMODE']._serialized_end=1224
   _globals['_TAGFILTER']._serialized_start=110
   _globals['_TAGFILTER']._serialized_end=224
   _globals['_TIMERANGE']._serialized_start=226
   _globals['_TIMERANGE']._serialized_end=281
   _globals['_METADATAFILTER']._serialized_start=283
-  _globals['_METADATAFILTER']._serialized_end=340
-  _globals['_EXPLANATION']._serialized_start=342
-  _globals['_EXPLANATION']._serialized_end=403
-  _globals['_SIGNALSCORE']._serialized_start=405
-  _globals['_SIGNALSCORE']._serialized_end=485
+  _globals['_METADATAFILTER']._serialized_end=407
+  _globals['_METADATACONDITION']._serialized_start=410
+  _globals['_METADATACONDITION']._serialized_end=588
+  _globals['_NUMBERRANGE']._serialized_start=591
+  _globals['_NUMBERRANGE']._serialized_end=899
+  _globals['_VALUELIST']._serialized_start=901
+  _globals['_VALUELIST']._serialized_end=964
+  _globals['_EXPLANATION']._serialized_start=966
+  _globals['_EXPLANATION']._serialized_end=1027
+  _globals['_SIGNALSCORE']._serialized_start=1029
+  _globals['_SIGNALSCORE']._serialized_end=1109
 # @@protoc_insertion_point(module_scope)

@@ -109,27 +109,146 @@ Global___TimeRange: _TypeAlias = TimeRange  # noqa: Y015
 
 @_typing.final
 class MetadataFilter(_message.Message):
-    """MetadataFilter narrows a search by metadata."""
+    """MetadataFilter narrows a search by metadata. All that is given must hold."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EQUALS_FIELD_NUMBER: _builtins.int
+    CONDITIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def equals(self) -> _struct_pb2.Struct:
-        """Key → value that it must have."""
+        """Key → value that it must have. The type counts: the text "3" is not the number 3."""
+
+    @_builtins.property
+    def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetadataCondition]:
+        """Further conditions; at most 16."""
 
     def __init__(
         self,
         *,
         equals: _struct_pb2.Struct | None = ...,
+        conditions: _abc.Iterable[Global___MetadataCondition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["equals", b"equals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["equals", b"equals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "equals", b"equals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MetadataFilter: _TypeAlias = MetadataFilter  # noqa: Y015
+
+@_typing.final
+class MetadataCondition(_message.Message):
+    """MetadataCondition is one thing that must hold of one key. What lacks the key, or has it with another type, does not match."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    ANY_OF_FIELD_NUMBER: _builtins.int
+    EXISTS_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Which key."""
+    exists: _builtins.bool
+    """True: the key is there; false: it is not."""
+    @_builtins.property
+    def number(self) -> Global___NumberRange:
+        """The value is a number within bounds."""
+
+    @_builtins.property
+    def any_of(self) -> Global___ValueList:
+        """The value is one of these."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        number: Global___NumberRange | None = ...,
+        any_of: Global___ValueList | None = ...,
+        exists: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["any_of", b"any_of", "condition", b"condition", "exists", b"exists", "number", b"number"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_of", b"any_of", "condition", b"condition", "exists", b"exists", "key", b"key", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_condition: _TypeAlias = _typing.Literal["number", "any_of", "exists"]  # noqa: Y015
+    _WhichOneofArgType_condition: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_condition) -> _WhichOneofReturnType_condition | None: ...
+
+Global___MetadataCondition: _TypeAlias = MetadataCondition  # noqa: Y015
+
+@_typing.final
+class NumberRange(_message.Message):
+    """NumberRange bounds a number. A bound that is not set does not bound; at least one is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_FIELD_NUMBER: _builtins.int
+    ABOVE_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    BELOW_FIELD_NUMBER: _builtins.int
+    min: _builtins.float
+    """At least this."""
+    above: _builtins.float
+    """More than this."""
+    max: _builtins.float
+    """At most this."""
+    below: _builtins.float
+    """Less than this."""
+    def __init__(
+        self,
+        *,
+        min: _builtins.float | None = ...,
+        above: _builtins.float | None = ...,
+        max: _builtins.float | None = ...,
+        below: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_above", b"_above", "_below", b"_below", "_max", b"_max", "_min", b"_min", "above", b"above", "below", b"below", "max", b"max", "min", b"min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_above", b"_above", "_below", b"_below", "_max", b"_max", "_min", b"_min", "above", b"above", "below", b"below", "max", b"max", "min", b"min"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__above: _TypeAlias = _typing.Literal["above"]  # noqa: Y015
+    _WhichOneofArgType__above: _TypeAlias = _typing.Literal["_above", b"_above"]  # noqa: Y015
+    _WhichOneofReturnType__below: _TypeAlias = _typing.Literal["below"]  # noqa: Y015
+    _WhichOneofArgType__below: _TypeAlias = _typing.Literal["_below", b"_below"]  # noqa: Y015
+    _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
+    _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
+    _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
+    _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__above) -> _WhichOneofReturnType__above | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__below) -> _WhichOneofReturnType__below | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max) -> _WhichOneofReturnType__max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min) -> _WhichOneofReturnType__min | None: ...
+
+Global___NumberRange: _TypeAlias = NumberRange  # noqa: Y015
+
+@_typing.final
+class ValueList(_message.Message):
+    """ValueList names values."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Value]:
+        """Strings, numbers, booleans; 1 to 64."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_struct_pb2.Value] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValueList: _TypeAlias = ValueList  # noqa: Y015
 
 @_typing.final
 class Explanation(_message.Message):
@@ -166,11 +285,13 @@ class SignalScore(_message.Message):
     RANK_FIELD_NUMBER: _builtins.int
     CONTRIBUTION_FIELD_NUMBER: _builtins.int
     signal: _builtins.str
-    """Which. Example: `dense`, `bm25`, `bm25_window`."""
+    """Which. Lists: `dense`, `bm25`, `bm25_window`. Terms added to them: `preceding`, `following`, `answer`, `session`,
+    `speaker`, `date`, `tells_when`, `asks`, `length`, `identifier`.
+    """
     score: _builtins.float
     """The signal's own score; scales differ between signals."""
     rank: _builtins.int
-    """Place in the signal's list, from 1; 0 if not in it."""
+    """Place in the signal's list, from 1; 0 for terms, which are no lists."""
     contribution: _builtins.float
     """What it added to the hit's score."""
     def __init__(

@@ -28,7 +28,7 @@ from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
 from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4hearth/memory/internal/v1/recall_index_service.proto\x12\x19hearth.memory.internal.v1\x1a\x1b\x62uf/validate/validate.proto\x1a,hearth/memory/v1/recall_memory_service.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\"V\n\x14IndexMessagesRequest\x12>\n\x08messages\x18\x01 \x03(\x0b\x32\x1f.hearth.memory.v1.RecallMessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03\"\x17\n\x15IndexMessagesResponse\"?\n\x19\x46orgetConversationRequest\x12\"\n\x0f\x63onversation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x1c\n\x1a\x46orgetConversationResponse\"1\n\x12\x46orgetAgentRequest\x12\x1b\n\x08\x61gent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x15\n\x13\x46orgetAgentResponse2\x9e\x03\n\x12RecallIndexService\x12~\n\rIndexMessages\x12/.hearth.memory.internal.v1.IndexMessagesRequest\x1a\x30.hearth.memory.internal.v1.IndexMessagesResponse\"\n\xa8\xbb\x18\x06\xb2\xbb\x18\x02\x08\x01\x12\x8d\x01\n\x12\x46orgetConversation\x12\x34.hearth.memory.internal.v1.ForgetConversationRequest\x1a\x35.hearth.memory.internal.v1.ForgetConversationResponse\"\n\xa8\xbb\x18\x06\xb2\xbb\x18\x02\x08\x01\x12x\n\x0b\x46orgetAgent\x12-.hearth.memory.internal.v1.ForgetAgentRequest\x1a..hearth.memory.internal.v1.ForgetAgentResponse\"\n\xa8\xbb\x18\x06\xb2\xbb\x18\x02\x08\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4hearth/memory/internal/v1/recall_index_service.proto\x12\x19hearth.memory.internal.v1\x1a\x1b\x62uf/validate/validate.proto\x1a,hearth/memory/v1/recall_memory_service.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\"V\n\x14IndexMessagesRequest\x12>\n\x08messages\x18\x01 \x03(\x0b\x32\x1f.hearth.memory.v1.RecallMessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03\"2\n\x15IndexMessagesResponse\x12\x19\n\x11\x63onsistency_token\x18\x01 \x01(\t\"?\n\x19\x46orgetConversationRequest\x12\"\n\x0f\x63onversation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x1c\n\x1a\x46orgetConversationResponse\"1\n\x12\x46orgetAgentRequest\x12\x1b\n\x08\x61gent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x15\n\x13\x46orgetAgentResponse2\x9e\x03\n\x12RecallIndexService\x12~\n\rIndexMessages\x12/.hearth.memory.internal.v1.IndexMessagesRequest\x1a\x30.hearth.memory.internal.v1.IndexMessagesResponse\"\n\xa8\xbb\x18\x06\xb2\xbb\x18\x02\x08\x01\x12\x8d\x01\n\x12\x46orgetConversation\x12\x34.hearth.memory.internal.v1.ForgetConversationRequest\x1a\x35.hearth.memory.internal.v1.ForgetConversationResponse\"\n\xa8\xbb\x18\x06\xb2\xbb\x18\x02\x08\x01\x12x\n\x0b\x46orgetAgent\x12-.hearth.memory.internal.v1.ForgetAgentRequest\x1a..hearth.memory.internal.v1.ForgetAgentResponse\"\n\xa8\xbb\x18\x06\xb2\xbb\x18\x02\x08\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,15 +50,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INDEXMESSAGESREQUEST']._serialized_start=215
   _globals['_INDEXMESSAGESREQUEST']._serialized_end=301
   _globals['_INDEXMESSAGESRESPONSE']._serialized_start=303
-  _globals['_INDEXMESSAGESRESPONSE']._serialized_end=326
-  _globals['_FORGETCONVERSATIONREQUEST']._serialized_start=328
-  _globals['_FORGETCONVERSATIONREQUEST']._serialized_end=391
-  _globals['_FORGETCONVERSATIONRESPONSE']._serialized_start=393
-  _globals['_FORGETCONVERSATIONRESPONSE']._serialized_end=421
-  _globals['_FORGETAGENTREQUEST']._serialized_start=423
-  _globals['_FORGETAGENTREQUEST']._serialized_end=472
-  _globals['_FORGETAGENTRESPONSE']._serialized_start=474
-  _globals['_FORGETAGENTRESPONSE']._serialized_end=495
-  _globals['_RECALLINDEXSERVICE']._serialized_start=498
-  _globals['_RECALLINDEXSERVICE']._serialized_end=912
+  _globals['_INDEXMESSAGESRESPONSE']._serialized_end=353
+  _globals['_FORGETCONVERSATIONREQUEST']._serialized_start=355
+  _globals['_FORGETCONVERSATIONREQUEST']._serialized_end=418
+  _globals['_FORGETCONVERSATIONRESPONSE']._serialized_start=420
+  _globals['_FORGETCONVERSATIONRESPONSE']._serialized_end=448
+  _globals['_FORGETAGENTREQUEST']._serialized_start=450
+  _globals['_FORGETAGENTREQUEST']._serialized_end=499
+  _globals['_FORGETAGENTRESPONSE']._serialized_start=501
+  _globals['_FORGETAGENTRESPONSE']._serialized_end=522
+  _globals['_RECALLINDEXSERVICE']._serialized_start=525
+  _globals['_RECALLINDEXSERVICE']._serialized_end=939
 # @@protoc_insertion_point(module_scope)

@@ -45,16 +45,21 @@ Global___IndexMessagesRequest: _TypeAlias = IndexMessagesRequest  # noqa: Y015
 
 @_typing.final
 class IndexMessagesResponse(_message.Message):
-    """IndexMessagesResponse is empty."""
+    """IndexMessagesResponse says how to find them for sure."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    consistency_token: _builtins.str
+    """Give it to SearchMessages to be sure to find all of them."""
     def __init__(
         self,
+        *,
+        consistency_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
