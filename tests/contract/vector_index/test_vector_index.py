@@ -141,6 +141,15 @@ async def test_chunks_are_deleted_from_one_on(index: VectorIndex) -> None:
     assert await index.count() == 0
 
 
+async def test_all_of_an_organization_is_deleted_and_nothing_of_others(index: VectorIndex) -> None:
+    ours, theirs = [point(uuid.uuid4(), chunk=chunk) for chunk in range(3)], uuid.uuid4()
+    await index.upsert([*ours, point(theirs, organization_id=THEIRS)])
+    assert await index.delete_organization(OURS) == 3
+    assert await index.delete_organization(OURS) == 0
+    assert await index.count() == 1
+    assert await nearest(index, scope(organization_id=THEIRS)) == [theirs]
+
+
 async def test_points_are_deleted_by_id(index: VectorIndex) -> None:
     one, other = point(uuid.uuid4()), point(uuid.uuid4())
     await index.upsert([one, other])

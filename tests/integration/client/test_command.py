@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from hearth.agent.v1.run_service_pb2 import BusyPolicy
+from hearth.agent.v1.run_service_pb2 import BusyPolicy, SendMessageRequest, StartRunRequest
 from tests.fakes.hearth_server import API_KEY, Break, FakeHearth
 from tests.fakes.run_log import RunLog, Script
 
@@ -162,8 +162,8 @@ async def test_what_happens_when_the_agent_is_busy_is_for_the_caller_to_say(serv
     assert json.loads(out)["id"] == "run_1", err
     code, _, err = await hearth(server, "chat", "--when-busy", "interrupt", "hi")
     assert code == 0, err
-    started = [request for name, request in server.calls if name == "StartRun"]
-    sent = [request.start for name, request in server.calls if name == "SendMessage"]
+    started = [request for _, request in server.calls if isinstance(request, StartRunRequest)]
+    sent = [request.start for _, request in server.calls if isinstance(request, SendMessageRequest)]
     assert [BusyPolicy.Name(request.busy_policy) for request in [*started, *sent]] == [
         "BUSY_POLICY_REFUSE",
         "BUSY_POLICY_QUEUE",

@@ -13,6 +13,7 @@ from hearth.agent.v1.agent_pb2 import Agent
 from hearth.agent.v1.conversation_pb2 import Message, MessageRole
 from hearth.agent.v1.event_pb2 import Frame
 from hearth.agent.v1.run_pb2 import ContextMessage, Run, RunContext, RunState
+from hearth.agent.v1.run_service_pb2 import BusyPolicy
 from hearth.memory.v1.archival_memory_service_pb2 import PassageHit, SearchPassagesResponse
 from hearth.memory.v1.block_pb2 import Block
 from hearth.memory.v1.passage_pb2 import Passage
@@ -386,7 +387,7 @@ def test_chat_creates_the_agent_and_streams(fake: FakeHearth) -> None:
     result = run(fake, "chat", "--agent", "new", "hi")
     assert (result.exit_code, result.stdout) == (0, "Hello\n")
     assert "created agent new" in result.stderr
-    assert ("hi", {"conversation_id": "conv_2"}) in fake.asked
+    assert ("hi", {"conversation_id": "conv_2", "busy_policy": BusyPolicy.BUSY_POLICY_QUEUE}) in fake.asked
 
 
 def test_chat_tells_a_restart_that_says_something_else(fake: FakeHearth) -> None:
