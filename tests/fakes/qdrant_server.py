@@ -136,7 +136,9 @@ class QdrantServer(PointsServicer, CollectionsServicer):
         )
 
     async def Count(self, request: Any, context: Any) -> Any:
-        return pb.CountResponse(result=pb.CountResult(count=self._shard.count(edge.CountRequest(exact=True))))
+        where = _filter(request.filter) if request.HasField("filter") else None
+        count = self._shard.count(edge.CountRequest(filter=where, exact=True))
+        return pb.CountResponse(result=pb.CountResult(count=count))
 
 
 def _id(given: Any) -> uuid.UUID:

@@ -30,7 +30,7 @@ ROWS: Mapping[str, tuple[Case, ...]] = {
 
 # What these leave behind is seen by what asks, and what these take away is missed by it: so they come last, in this order.
 _LAST = (
-    *("Create", "Insert", "Index", "Upsert", "Attach"),
+    *("Create", "Insert", "Import", "Index", "Upsert", "Attach"),
     *("Cancel", "Detach", "Revoke", "Delete", "Forget", "DeleteUser", "DeleteAgent", "DeleteOrganization"),
 )
 
