@@ -11,7 +11,7 @@ from tests.support.databases import Databases
 
 
 def test_passages_are_counted(databases: Databases, tmp_path: Path) -> None:
-    database = databases.before(MIGRATIONS, "0020", tmp_path)
+    database = databases.before(MIGRATIONS, "0003", tmp_path)
     one, two = ids.new(), ids.new()
     with psycopg.connect(database.superuser_url, autocommit=True) as superuser:
         for organization, count in ((one, 3), (one, 4), (two, 0)):
