@@ -29,6 +29,15 @@ async def _eventually_found(organization: Organization) -> str:
     return ""
 
 
+async def _eventually_recalled(organization: Organization, query: str) -> str:
+    """The best message; while the index is filled, words alone answer, and those of the question are not in it."""
+    for _ in range(100):
+        if hits := await search(organization, query):
+            return hits[0].message.text
+        await asyncio.sleep(0.1)
+    return ""
+
+
 TABLES = (
     "blocks",
     "block_versions",
@@ -87,8 +96,7 @@ async def test_a_lost_index_is_filled_again(own_service: MemoryProcess, issuer: 
         for organization in organizations:
             organization.connect(channel)
             assert await _eventually_found(organization) == FACTS[0]
-            hits = await search(organization, "which city did the person relocate to?")
-            assert "Bergen" in hits[0].message.text
+            assert "Bergen" in await _eventually_recalled(organization, "which city did the person relocate to?")
 
 
 async def test_an_unreadable_index_is_filled_again(own_service: MemoryProcess, issuer: Issuer) -> None:

@@ -1,10 +1,16 @@
 """`hearth model`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import click
 
-from hearth.agent.v1.model_pb2 import Model, ModelSupport
 from hearth_client.cli._output import print_json, print_table
 from hearth_client.cli._session import Session, examples, json_option, pass_session
+
+if TYPE_CHECKING:
+    from hearth.agent.v1.model_pb2 import Model
 
 
 @click.group()
@@ -42,6 +48,8 @@ def list_models(session: Session, as_json: bool) -> None:
 
 def _abilities(model: Model) -> str:
     """What it is known to be able to do; a question mark behind what is not known."""
+    from hearth.agent.v1.model_pb2 import ModelSupport
+
     known = (("images", model.images), ("reasoning", model.reasoning), ("schemas", model.structured_output))
     words = ["tools"] if model.supports_tools else []
     for word, support in known:
