@@ -1,7 +1,7 @@
 """What is known of a hit beside the lists: its neighbours, its session, its speaker, its date, its form.
 
 Each term is a number of about 0…1, weighed and added to the fused score. A text that has no conversation, speaker or date
-simply gets nothing from those terms. ADR 0010 tells how the weights were found.
+simply gets nothing from those terms. ADR 9 tells how the weights were found.
 """
 
 import math
