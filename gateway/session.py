@@ -28,7 +28,7 @@ class Session:
         "_notified",
         "_opened_at",
         "_over",
-        "_pinged",
+        "_pinged_at",
         "_requests",
         "_services",
         "id",
@@ -41,7 +41,7 @@ class Session:
         self._identity: Identity | None = None
         self._opened_at = self._heard_at = services.clock()
         self._frames = 0
-        self._pinged = False
+        self._pinged_at: float | None = None
         self._notified = False
         self._over = False
         self._requests = Requests(client, services, self._present)
@@ -70,7 +70,7 @@ class Session:
         if self._over:
             return
         self._heard_at = self._services.clock()
-        self._pinged = False
+        self._pinged_at = None
         self._frames += 1
         if self._frames > MAX_FRAMES_PER_TICK:
             self.close(CloseCode.TOO_MANY, f"more than {MAX_FRAMES_PER_TICK} frames a second")
@@ -167,11 +167,12 @@ class Session:
             self._client.send(frames.auth_expiring(_rfc3339(identity.expires_at)))
 
     def _check_peer(self, now: float) -> None:
-        silence = now - self._heard_at
-        if silence >= 2 * protocol.PING_SECONDS:
-            self.close(CloseCode.PEER_SILENT, "nothing heard, not even a pong")
-        elif silence >= protocol.PING_SECONDS and not self._pinged:
-            self._pinged = True
+        # Counted from the ping: a process that was held up must not take its own silence for the peer's.
+        if self._pinged_at is not None:
+            if now - self._pinged_at >= protocol.PING_SECONDS:
+                self.close(CloseCode.PEER_SILENT, "nothing heard, not even a pong")
+        elif now - self._heard_at >= protocol.PING_SECONDS:
+            self._pinged_at = now
             self._client.send(frames.PING)
 
     # Messages of an open session.
