@@ -4,7 +4,7 @@ Computed here, exactly and in memory, with the embedder and the tokenizer that m
 """
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -82,10 +82,10 @@ class _Words:
 
 def reciprocal(lists: Sequence[Scores], k: int) -> list[int]:
     """Reciprocal rank fusion."""
-    totals: Counter[int] = Counter()
+    totals: dict[int, float] = defaultdict(float)
     for scores in lists:
         for rank, at in enumerate(sorted(scores, key=lambda key: -scores[key]), start=1):
-            totals[at] += 1 / (k + rank)  # pyright: ignore[reportArgumentType]
+            totals[at] += 1 / (k + rank)
     return sorted(totals, key=lambda at: -totals[at])
 
 

@@ -16,7 +16,7 @@ from agent_svc.repositories.log_pool import LogPool
 from agent_svc.repositories.prepared import Prepared
 from bench.figures import Figures, percentile
 from bench.processes import cpu_ms
-from chassis.migrations import Operations, enable_row_level_security
+from chassis.migrations import enable_row_level_security
 from deploy.local import Stack
 from tests.support.databases import Databases
 
@@ -34,7 +34,7 @@ class Side:
 
 
 class _Owner:
-    """The part of Alembic's operations that a policy needs."""
+    """Implements chassis.migrations.Executes."""
 
     def __init__(self, connection: psycopg.Connection) -> None:
         self._connection = connection
@@ -50,8 +50,7 @@ async def row_level_security(figures: Figures, operations: int) -> None:
         with psycopg.connect(database.owner_url, autocommit=True) as owner:
             for table in ("plain", "guarded"):
                 owner.execute(_SCHEMA.format(table=table).encode())
-            operations_of_owner: Operations = _Owner(owner)  # pyright: ignore[reportAssignmentType]
-            enable_row_level_security(operations_of_owner, "guarded")
+            enable_row_level_security(_Owner(owner), "guarded")
         pool = LogPool(database.url, application_name="bench", size=1)
         await pool.open()
         try:

@@ -16,15 +16,20 @@ _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
 _ENVIRONMENT = Path(__file__).parent / "migration_environment"
 
 
-class Operations(Protocol):
-    """The part of `alembic.op` that is used here."""
+class Executes(Protocol):
+    """The part of `alembic.op` that a policy needs."""
 
     def execute(self, sqltext: Any, /) -> None: ...
+
+
+class Operations(Executes, Protocol):
+    """The part of `alembic.op` that tables need."""
+
     def create_table(self, table_name: str, *columns: Any) -> Any: ...
     def create_index(self, index_name: str, table_name: str, columns: list[str], /) -> None: ...
 
 
-def enable_row_level_security(op: Operations, table: str) -> None:
+def enable_row_level_security(op: Executes, table: str) -> None:
     """Lets a table's rows be seen and written only by the organization that the transaction is set to, owner included.
 
     The table needs a column `organization_id uuid NOT NULL`. Without an organization set there are no rows.

@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -174,7 +174,7 @@ class Purger:
     async def _delete(self, organization_id: UUID, statement: sa.TextClause, values: Mapping[str, str]) -> int:
         async with self._database.transaction(organization_id) as session:
             result = await session.execute(statement, {"organization": organization_id, **values})
-            count: int = result.rowcount  # pyright: ignore[reportAttributeAccessIssue]
+            count = cast("sa.CursorResult[Any]", result).rowcount
         await asyncio.sleep(_PAUSE_S)
         return count
 

@@ -45,8 +45,9 @@ def _workflow(their: Names, own: Names) -> Message:
     return request
 
 
-def _watch(**topic: str) -> Message:
-    return run.WatchRequest(subscribe=run.WatchSubscribe(subscription=1, **topic))  # pyright: ignore[reportArgumentType]
+def _watch(topic: run.WatchSubscribe) -> Message:
+    topic.subscription = 1
+    return run.WatchRequest(subscribe=topic)
 
 
 AGENT: Mapping[str, tuple[Case, ...]] = {
@@ -119,8 +120,8 @@ AGENT: Mapping[str, tuple[Case, ...]] = {
     ),
     # Not found is said of the subscription; the stream itself goes well.
     "RunService/Watch": (
-        same(lambda their, own: _watch(run_id=their.run)),
-        same(lambda their, own: _watch(conversation_id=their.conversation)),
+        same(lambda their, own: _watch(run.WatchSubscribe(run_id=their.run))),
+        same(lambda their, own: _watch(run.WatchSubscribe(conversation_id=their.conversation))),
     ),
     "RunService/GetRun": (hidden(lambda their, own: run.GetRunRequest(run_id=their.run)),),
     "RunService/ListRuns": (

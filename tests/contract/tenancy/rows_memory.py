@@ -65,12 +65,12 @@ def _record(their: Names, own: Names) -> Message:
     return request
 
 
-def _search(mode: search_pb2.SearchMode.ValueType, **scope: str) -> Message:
-    return archival.SearchPassagesRequest(query="treasure", mode=mode, **scope)  # pyright: ignore[reportArgumentType]
+def _search(mode: search_pb2.SearchMode.ValueType, agent_id: str = "") -> Message:
+    return archival.SearchPassagesRequest(query="treasure", mode=mode, agent_id=agent_id)
 
 
-def _recall(mode: search_pb2.SearchMode.ValueType, **scope: str) -> Message:
-    return recall.SearchMessagesRequest(query="treasure", mode=mode, **scope)  # pyright: ignore[reportArgumentType]
+def _recall(mode: search_pb2.SearchMode.ValueType, agent_id: str = "", conversation_id: str = "") -> Message:
+    return recall.SearchMessagesRequest(query="treasure", mode=mode, agent_id=agent_id, conversation_id=conversation_id)
 
 
 _MODES = (search_pb2.SEARCH_MODE_HYBRID, search_pb2.SEARCH_MODE_DENSE, search_pb2.SEARCH_MODE_LEXICAL)

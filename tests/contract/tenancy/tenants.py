@@ -24,6 +24,7 @@ from hearth.memory.v1 import block_service_pb2 as blocks
 from hearth.tool.v1 import mcp_server_service_pb2 as mcp_servers
 from hearth.tool.v1 import secret_service_pb2 as tool_secrets
 from hearth.tool.v1 import tool_service_pb2 as tools
+from hearth.type.v1 import access_pb2
 from hearth.user.v1 import api_key_service_pb2 as keys
 from hearth.user.v1 import organization_service_pb2 as organizations
 from hearth.user.v1 import token_service_pb2 as tokens
@@ -160,7 +161,7 @@ class Registrar:
             organization_id=organization_id,
             name=name,
             email=f"{name}@example.org",
-            role=role.value,  # pyright: ignore[reportArgumentType]
+            role=access_pb2.Role.Value(f"ROLE_{role.name}"),
             request_id=str(uuid.uuid4()),
         )
         return self.do("hearth.user.v1.UserService/CreateUser", request, self.platform).user.id

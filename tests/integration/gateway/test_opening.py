@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -163,6 +164,18 @@ async def test_silent_peer_is_pinged_then_closed(harness: Harness, monkeypatch: 
     assert code == 4504
     assert closing is not None
     assert closing["reconnect"] is True
+
+
+async def test_a_gateway_that_was_held_up_asks_before_it_closes(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.protocol.PING_SECONDS", 1.0)
+    client = await harness.connect()
+    # The gateway runs in this loop: for longer than two intervals it hears nobody.
+    time.sleep(2.5)
+    assert (await client.receive())["type"] == "ping"
+    await client.send(type="pong")
+    assert (await client.receive())["type"] == "ping"
 
 
 async def test_plain_http_is_told_to_upgrade(harness: Harness) -> None:

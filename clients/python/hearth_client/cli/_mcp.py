@@ -17,7 +17,8 @@ from hearth_client.cli._output import (
 )
 from hearth_client.cli._session import Failure, Session, examples, is_id, json_option, limit_option, pass_session
 
-_SECRET = "secret:"  # noqa: S105 - how a header names one
+# How a header refers to a stored value.
+_REFERENCE = "secret:"
 
 
 @click.group()
@@ -114,7 +115,7 @@ def show(session: Session, name: str, as_json: bool) -> None:
             "id": server.id,
             "transport": label(server, "transport"),
             "target": _target(server),
-            "headers": ", ".join(f"{header}={_SECRET}{secret}" for header, secret in server.header_secrets.items()),
+            "headers": ", ".join(f"{header}={_REFERENCE}{secret}" for header, secret in server.header_secrets.items()),
             "secrets": ", ".join(server.secrets),
             "timeout": f"{server.timeout_ms / 1000:g} s" if server.timeout_ms else "",
             "synced": when(server, "sync_time"),
@@ -166,12 +167,10 @@ def _headers(given: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for one in given:
         header, _, value = one.partition("=")
-        if not header or not value.startswith(_SECRET):
-            hint = (
-                f"not NAME={_SECRET}SECRET, as Authorization={_SECRET}GITHUB_TOKEN (the value itself is not given here)"
-            )
+        if not header or not value.startswith(_REFERENCE):
+            hint = f"not NAME={_REFERENCE}SECRET, as Authorization={_REFERENCE}GITHUB_TOKEN (the value itself is not given here)"
             raise click.BadParameter(hint, param_hint="--header")
-        found[header] = value.removeprefix(_SECRET)
+        found[header] = value.removeprefix(_REFERENCE)
     return found
 
 

@@ -16,7 +16,8 @@ from typing import Any
 
 _MAX_ANSWER = 4096
 _SERVICES = {"http": 80, "https": 443}
-_ANY = "0.0.0.0"  # noqa: S104
+# What a socket that is bound to nothing says.
+_ANY = "0.0.0.0"  # noqa: S104 - nothing listens there
 _INET = (socket.AF_INET, socket.AF_INET6)
 
 _Address = tuple[Any, ...]
@@ -110,7 +111,7 @@ class _Sockets:
         module.getaddrinfo = self._getaddrinfo
         module.gethostbyname = lambda host: self._getaddrinfo(host, None, socket.AF_INET)[0][4][0]
 
-    def _init(self, sock: Any, family: int = -1, type: int = -1, proto: int = -1, fileno: Any = None) -> None:  # noqa: A002
+    def _init(self, sock: Any, family: int = -1, type: int = -1, proto: int = -1, fileno: Any = None) -> None:  # noqa: A002 - as Python names it
         if fileno is None and family in (-1, *_INET):
             family = socket.AF_INET if family == -1 else family
             flags = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
@@ -185,7 +186,7 @@ class _Sockets:
         host: Any,
         port: Any,
         family: int = 0,
-        type: int = 0,  # noqa: A002
+        type: int = 0,  # noqa: A002 - as Python names it
         proto: int = 0,
         flags: int = 0,
     ) -> list[tuple[Any, ...]]:
