@@ -28,6 +28,7 @@ from tool_svc.managers.mcp_server_manager import McpServerManager
 from tool_svc.managers.sandbox_executor import SandboxExecutor
 from tool_svc.managers.secret_manager import SecretManager
 from tool_svc.managers.tool_manager import ToolManager
+from tool_svc.repositories.call_counts import PostgresCallCounts
 from tool_svc.repositories.call_reader import PostgresCallReader
 from tool_svc.repositories.unit_of_work import PostgresUnitOfWork
 from tool_svc.servicers.mcp_server_servicer import McpServerServicer
@@ -63,7 +64,7 @@ async def build(settings: ToolServiceSettings) -> Assembly:
     values = StoredSecrets(reader, vault)
     remote = McpConnections(settings.mcp())
     servers = McpServerManager(work, remote, values, settings.mcp_max_servers)
-    quota = CallQuota(work, trusted.limits)
+    quota = CallQuota(PostgresCallCounts(database), trusted.limits)
     local = SandboxExecutor(values, packages, sandbox, settings.turns())
     calls = ExecutionManager(reader, quota, local, McpExecutor(work, remote, values), settings.ceiling())
     executions = ToolExecutionServicer(calls)

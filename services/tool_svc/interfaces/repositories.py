@@ -72,13 +72,13 @@ class ToolRepository(Protocol):
 
 
 class CallCounter(Protocol):
-    """Counts the calls of the transaction's organization, over all replicas."""
+    """Counts the calls of organizations, over all replicas, each in one round trip outside any transaction."""
 
-    async def take(self, limit: int | None) -> bool:
-        """Counts one more, unless that would go beyond the limit: then False."""
+    async def take(self, organization_id: UUID, limit: int | None) -> bool:
+        """Counts one more, unless that would go beyond the limit: then False. On a connection that dies it may count twice."""
         ...
 
-    async def now(self) -> CallCount:
+    async def now(self, organization_id: UUID) -> CallCount:
         """What is counted."""
         ...
 

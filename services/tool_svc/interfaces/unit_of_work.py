@@ -5,7 +5,7 @@ from typing import Protocol
 from uuid import UUID
 
 from chassis.once import RequestKey
-from tool_svc.interfaces.repositories import CallCounter, McpServerRepository, SecretRepository, ToolRepository
+from tool_svc.interfaces.repositories import McpServerRepository, SecretRepository, ToolRepository
 
 
 class Answer(Protocol):
@@ -21,9 +21,6 @@ class Transaction(Protocol):
 
     @property
     def tools(self) -> ToolRepository: ...
-
-    @property
-    def calls(self) -> CallCounter: ...
 
     @property
     def secrets(self) -> SecretRepository: ...

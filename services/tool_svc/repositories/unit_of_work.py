@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chassis.database import Database
 from chassis.idempotency import Replayed, Slot, idempotent
 from chassis.once import RequestKey
-from tool_svc.repositories.call_counts import PostgresCallCounts
 from tool_svc.repositories.mcp_server_repository import PostgresMcpServers
 from tool_svc.repositories.secret_repository import PostgresSecrets
 from tool_svc.repositories.tool_repository import PostgresTools
@@ -22,7 +21,6 @@ class PostgresTransaction:
         self._session = session
         self._organization_id = organization_id
         self.tools = PostgresTools(session, organization_id)
-        self.calls = PostgresCallCounts(session, organization_id)
         self.secrets = PostgresSecrets(session, organization_id)
         self.mcp_servers = PostgresMcpServers(session, organization_id)
 
