@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -98,7 +99,7 @@ async def test_a_hostile_server_on_stdio(
     expected = _STDIO_FACES[face]
     assert (said is None) if expected is None else (said is not None and expected in said), said
     await until(lambda: connections.open_connections == 0)
-    assert _descendants() == []
+    assert _descendants(scratch_root) == []
     assert [folder for area in scratch_root.iterdir() for folder in area.glob("call-*")] == []
 
 
@@ -110,12 +111,14 @@ async def test_an_error_stream_that_nobody_asked_for_stops_nothing(
     assert said.startswith("result:")
 
 
-async def test_what_a_process_started_ends_with_it(connections: McpConnections, programs: Programs) -> None:
+async def test_what_a_process_started_ends_with_it(
+    connections: McpConnections, programs: Programs, scratch_root: Path
+) -> None:
     server = stdio_server(programs.hostile("breeds"))
     assert (await outcome(connections, server, "do") or "").startswith("result:")
-    assert len(_descendants()) >= 7
+    await until(lambda: len(_descendants(scratch_root)) >= 7)
     await connections.forget(server.id)
-    await until(lambda: _descendants() == [])
+    await until(lambda: _descendants(scratch_root) == [])
 
 
 async def test_a_command_that_is_none(connections: McpConnections) -> None:
@@ -137,7 +140,7 @@ async def test_a_hundred_deaths_leave_nothing(
         assert said == ["its process ended"] * 4
     await until(lambda: connections.open_connections == 0)
     await until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors + 2)
-    assert _descendants() == []
+    assert _descendants(scratch_root) == []
     assert [folder for area in scratch_root.iterdir() for folder in area.glob("call-*")] == []
 
 
@@ -217,11 +220,12 @@ def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _descendants() -> list[str]:
-    """Living processes below this one that MCP servers may have started."""
+def _descendants(scratch_root: Path) -> list[str]:
+    """Living processes that servers of this test are or have started: their home is below its folder. Other tests run beside it."""
     found: list[str] = []
-    for child in psutil.process_iter(["cmdline", "status", "uids"]):
-        command = " ".join(child.info["cmdline"] or ())
-        if child.info["status"] != psutil.STATUS_ZOMBIE and ("hostile_stdio" in command or "sleep 3600" in command):
-            found.append(command)
+    for process in psutil.process_iter(["cmdline", "status"]):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            home = process.environ().get("HOME", "")
+            if process.info["status"] != psutil.STATUS_ZOMBIE and home.startswith(str(scratch_root)):
+                found.append(" ".join(process.info["cmdline"] or ()))
     return found

@@ -393,6 +393,7 @@ async def test_a_killed_service_takes_its_servers_along(
         organization = Organization(channel, issuer)
         server = await register(organization.admin, command=programs.hostile("deaf"))
         await sync(organization.member, server)
-    (process,) = [one for one in psutil.process_iter(["cmdline"]) if "deaf" in (one.info["cmdline"] or ())]
+    command = [str(programs.folder / "hostile_stdio.py"), "deaf"]
+    (process,) = [one for one in psutil.process_iter(["cmdline"]) if (one.info["cmdline"] or [])[-2:] == command]
     own_service.stop(signal.SIGKILL)
     process.wait(timeout=5)
