@@ -5,6 +5,8 @@ import json
 import random
 from uuid import UUID
 
+import aiohttp
+
 from agent_svc.domain.agent import AgentSettings
 from agent_svc.domain.run import RunState
 from chassis import ids
@@ -29,16 +31,29 @@ class Bound:
         await asyncio.sleep(after_s)
         cancelled = await here.core.runs.cancel(here.caller, run_id)
         assert cancelled.state is RunState.CANCELLED
-        self.began_before = self._begun(run_id)
+        tools_before = self._tool_calls(run_id)
+        await self._read_all_sent()
+        self.began_before = tools_before + len(self._requests())
         await asyncio.sleep(1.0)
         assert self._open() == 0, "the model's stream is closed within a second"
         await asyncio.sleep(0.7)
-        assert self._begun(run_id) == self.began_before, "nothing began after the OK"
+        begun = self._tool_calls(run_id) + len(self._requests())
+        assert begun == self.began_before, "nothing began after the OK"
 
-    def _begun(self, run_id: UUID) -> int:
-        """Model calls and tool calls of the run so far."""
-        calls = sum(request.startswith(ids.encode("run", run_id)) for _, request in self._tools.executed)
-        return calls + len(self._requests())
+    async def _read_all_sent(self) -> None:
+        """Returns when the model server has read every request that was sent before this call.
+
+        It runs in this event loop, so a request may lie in its socket, unread, when the OK comes. It takes connections in
+        their order: one that is made now is answered after those that were there.
+        """
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{self._model.port}/control/state") as answer,
+        ):
+            assert answer.status == 200
+
+    def _tool_calls(self, run_id: UUID) -> int:
+        return sum(request.startswith(ids.encode("run", run_id)) for _, request in self._tools.executed)
 
     def _open(self) -> int:
         return sum(request.outcome == "open" for request in self._requests())
