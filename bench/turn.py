@@ -176,21 +176,33 @@ async def recalling(stack: Stack, api: Api, figures: Figures, count: int) -> Non
 
 
 async def with_tool(stack: Stack, control: ModelServerControl, api: Api, figures: Figures, count: int) -> None:
-    """Turns with one call of a sandboxed tool: two model calls, one tool call."""
+    """Turns with one call of a sandboxed tool: two model calls, one tool call.
+
+    As in `plain` the user says the same each time, so that what a new text costs (its embedding) does not hide what the
+    call costs; beside it the same with texts that are new, as people's are.
+    """
     request = tool_service_pb2.UpsertToolRequest(tool=tool_service_pb2.ToolSpec(source_code=TOOL))
     await api.tools.UpsertTool(request, metadata=api.metadata, timeout=10)
     agent = await api.create_agent(tools=("double",), passive_recall=False)
     call = {"tool_calls": [{"name": "double", "arguments": {"number": 21}}]}
 
-    async def turn(index: int, measured: Measured) -> None:
-        mark = uuid.uuid4().hex
-        control.script(mark, call, {"text": "It is 42."}, scope="last_user")
-        await one_turn(api, agent.id, mark, measured)
+    async def ask(text: str, measured: Measured) -> None:
+        control.script(text, call, {"text": "It is 42."}, scope="last_user")
+        await one_turn(api, agent.id, text, measured)
 
-    measured = await measure(stack, max(count // 3, 10), turn, 1)
-    figures.raw["tool_1"] = measured.raw()
-    show("one tool call", measured)
-    figures.add("tool_turn_cpu_ms", measured.counted_ms, "CPU-ms")
+    async def same(index: int, measured: Measured) -> None:
+        await ask("What is twice 21?", measured)
+
+    async def new(index: int, measured: Measured) -> None:
+        await ask(f"What is twice 21, and who is {uuid.uuid4().hex[:8]}?", measured)
+
+    await measure(stack, 10, same, 1)  # warm up
+    for name, turn in (("tool_1", same), ("tool_new_text_1", new)):
+        measured = await measure(stack, max(count // 2, 10), turn, 1)
+        figures.raw[name] = measured.raw()
+        show("one tool call" if turn is same else "one tool call, texts that are new", measured)
+        if turn is same:
+            figures.add("tool_turn_cpu_ms", measured.counted_ms, "CPU-ms")
 
 
 async def streaming(stack: Stack, api: Api, figures: Figures) -> None:
