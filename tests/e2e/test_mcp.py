@@ -33,7 +33,7 @@ def unused() -> None:
     raise SystemExit
 
 
-@hearth_client.tool(tags=["games"], timeout_s=5)
+@hearth_client.tool(tags=["games"], timeout_s=5, memory_mib=128, allowed_hosts=["dice.example.com"])
 def roll_dice(sides: int = SIDES) -> dict:
     """Rolls a die.
 
@@ -135,14 +135,16 @@ def test_decorated_functions_are_pushed_with_what_they_use(stack: Stack, tmp_pat
     pushed = json.loads(hearth(stack, "tool", "push", str(file), "--json"))
     assert [one["tool"]["name"] for one in pushed] == ["roll_dice", "always_one"]
     dice = pushed[0]["tool"]
-    assert (dice["tags"], dice["settings"]["timeout_ms"]) == (["games"], 5000)
+    assert (dice["tags"], dice["settings"]["timeout_ms"], dice["settings"]["memory_mib"]) == (["games"], 5000, 128)
+    assert dice["settings"]["network"] == {"allowed_hosts": ["dice.example.com"]}
     assert "hearth_client" not in dice["source_code"]
     assert "unused" not in dice["source_code"]
     ran = json.loads(hearth(stack, "tool", "run", "roll_dice", "--args", '{"sides": 1}', "--json"))
     assert ran["value"] == {"value": 1, "sides": 1}
-    hearth(stack, "tool", "push", str(file), "--function", "always_one", "--tag", "cheat")
+    hearth(stack, "tool", "push", str(file), "--function", "always_one", "--tag", "cheat", "--output", "4")
     versions = json.loads(hearth(stack, "tool", "versions", "always_one", "--json"))
     assert [one["tool"]["tags"] for one in versions] == [["cheat"], []]
+    assert "4 KiB" in hearth(stack, "tool", "show", "always_one")
     assert "no top-level function 'nothing'" in hearth(
         stack, "tool", "push", str(file), "--function", "nothing", code=1
     )
