@@ -39,7 +39,7 @@ _HTTP_FACES = {
     "half": "broke off",
     "retry_now": "broke off",
     "page": "",
-    "old": "",
+    "old": "speaks no version of the protocol|does not keep to the protocol",
 }
 _STDIO_FACES = {
     "hang": None,
