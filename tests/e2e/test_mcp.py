@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from deploy.local import Stack
-from hearth.tool.v1 import mcp_server_pb2, mcp_server_service_pb2
+from hearth.tool.v1 import mcp_server_pb2, mcp_server_service_pb2, tool_service_pb2
 from tests.e2e.test_command import hearth
 from tests.fakes.mcp.sdk_process import serving_sdk
 from tests.fakes.model_control import ThreadedModelServer
@@ -75,6 +76,10 @@ async def register(api: Api, url: str) -> str:
 
 async def test_an_agent_calls_a_tool_of_an_mcp_server(api: Api, model: ThreadedModelServer, sdk_url: str) -> None:
     name = await register(api, sdk_url)
+    tool = (await api.tools.GetTool(tool_service_pb2.GetToolRequest(name=f"{name}_add"), metadata=api.metadata)).tool
+    tool.tags.append("sums")
+    update = tool_service_pb2.UpdateToolRequest(tool=tool, update_mask=FieldMask(paths=["tags"]))
+    await api.tools.UpdateTool(update, metadata=api.metadata)
     agent = await api.create_agent(tools=(f"{name}_add", f"{name}_fail"))
     mark = f"sum {uuid.uuid4().hex}"
     model.script(
@@ -89,7 +94,7 @@ async def test_an_agent_calls_a_tool_of_an_mcp_server(api: Api, model: ThreadedM
     assert (turn.outcome, turn.answer) == ("run_succeeded", "It is 42.")
     started = [e.tool_call_started for e in turn.events if e.WhichOneof("payload") == "tool_call_started"]
     # A run records which version of a tool it called.
-    assert [(one.tool_call.name, one.tool_version) for one in started] == [(f"{name}_add", 1), (f"{name}_fail", 1)]
+    assert [(one.tool_call.name, one.tool_version) for one in started] == [(f"{name}_add", 2), (f"{name}_fail", 1)]
     ended = [e.tool_call_completed for e in turn.events if e.WhichOneof("payload") == "tool_call_completed"]
     assert [one.outcome for one in ended] == [1, 2]
     requests = [request["body"] for request in model.requests(mark)]
