@@ -12,6 +12,7 @@ TOOL_CALLS = "tool_calls_per_minute"
 MAX_TIMEOUT_S = "max_tool_timeout_s"
 MAX_MEMORY_MIB = "max_tool_memory_mib"
 MAX_OUTPUT_KIB = "max_tool_output_kib"
+MAX_PACKAGES = "max_tool_packages"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from uuid import UUID
 
-from chassis.errors import invalid_field
+from chassis.errors import FailedPrecondition, invalid_field
 from chassis.limits import Limits
 from tool_svc.domain.execution import MIB, ExecutionLimits
-from tool_svc.domain.quota import MAX_MEMORY_MIB, MAX_OUTPUT_KIB, MAX_TIMEOUT_S
+from tool_svc.domain.quota import MAX_MEMORY_MIB, MAX_OUTPUT_KIB, MAX_PACKAGES, MAX_TIMEOUT_S
 from tool_svc.domain.tool import ToolSettings
 
 
@@ -34,15 +34,27 @@ class Ceilings:
         )
 
     def check(self, organization_id: UUID, settings: ToolSettings) -> None:
-        """Raises InvalidArgument VALIDATION_FAILED naming each setting that is above the organization's own limits.
+        """Raises InvalidArgument VALIDATION_FAILED naming a setting that is above the organization's own limits, and as `check_packages`.
 
         What is above the operator's only is cut when the tool is called: tools move from one Hearth to another.
         """
+        self.check_packages(organization_id, settings)
         for field, asked, limit, unit in self._asked(organization_id, settings):
             if asked is not None and limit is not None and asked > limit:
                 raise invalid_field(
                     f"tool.settings.{field}", f"is more than the organization's limit, which is {limit} {unit}"
                 )
+
+    def check_packages(self, organization_id: UUID, settings: ToolSettings) -> None:
+        """Raises FailedPrecondition PACKAGES_NOT_ALLOWED for a tool that names more packages than its organization allows."""
+        if not settings.requirements:
+            return
+        limit = self._limits.of(organization_id, MAX_PACKAGES)
+        if limit is not None and len(settings.requirements) > limit:
+            message = (
+                f"the organization's limit is {limit} packages a tool, and this one names {len(settings.requirements)}"
+            )
+            raise FailedPrecondition(message, reason="PACKAGES_NOT_ALLOWED")
 
     def _asked(
         self, organization_id: UUID, settings: ToolSettings

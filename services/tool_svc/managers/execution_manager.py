@@ -96,6 +96,7 @@ class ExecutionManager:
         audit.concerning(ids.encode("tool", tool.id))
         await self._quota.take(caller)
         await json_schema.check_arguments_aside(tool.content.parameters, call.arguments)
+        self._ceilings.check_packages(tool.organization_id, tool.content.settings)
         started, truncated = time.monotonic(), False
         async with contextlib.aclosing(self._events(tool, call)) as events:
             async for event in events:

@@ -15,6 +15,7 @@ LIMITS: Mapping[str, int] = {
     "max_tool_timeout_s": 1,
     "max_tool_memory_mib": 16,
     "max_tool_output_kib": 1,
+    "max_tool_packages": 0,
 }
 
 

@@ -24,6 +24,7 @@ _EDGES = {
     "max_tool_timeout_s": (1, 600),
     "max_tool_memory_mib": (16, 4096),
     "max_tool_output_kib": (1, 4096),
+    "max_tool_packages": (0, 32),
 }
 
 

@@ -26,6 +26,7 @@ _LIMITS = (
     ("max_tool_timeout_s", 1, "Seconds that a call of a tool may take.", ""),
     ("max_tool_memory_mib", 16, "MiB of memory that a call of a tool may use.", ""),
     ("max_tool_output_kib", 1, "KiB that are kept of what a tool prints.", ""),
+    ("max_tool_packages", 0, "Python packages that a tool may name.", ""),
 )
 _NAMES = tuple(name for name, _, _, _ in _LIMITS)
 
