@@ -22,6 +22,7 @@ from tool_svc.adapters.sandbox.pool import SandboxPool
 from tool_svc.adapters.stored_secrets import StoredSecrets
 from tool_svc.adapters.vault import EnvelopeVault, MasterKeyWrapper
 from tool_svc.managers.call_quota import CallQuota
+from tool_svc.managers.ceilings import Ceilings
 from tool_svc.managers.execution_manager import ExecutionManager
 from tool_svc.managers.mcp_executor import McpExecutor
 from tool_svc.managers.mcp_server_manager import McpServerManager
@@ -58,7 +59,8 @@ async def build(settings: ToolServiceSettings) -> Assembly:
     )
     nats = NatsConnection(settings.nats_url.get_secret_value(), "tool_svc")
     work = PostgresUnitOfWork(database)
-    tools = ToolServicer(ToolManager(work, packages), pages)
+    ceilings = Ceilings(settings.ceiling(), trusted.limits)
+    tools = ToolServicer(ToolManager(work, packages, ceilings), pages)
     secrets = SecretServicer(SecretManager(work, vault), pages)
     reader = PostgresCallReader(database)
     values = StoredSecrets(reader, vault)
@@ -66,7 +68,7 @@ async def build(settings: ToolServiceSettings) -> Assembly:
     servers = McpServerManager(work, remote, values, settings.mcp_max_servers)
     quota = CallQuota(PostgresCallCounts(database), trusted.limits)
     local = SandboxExecutor(values, packages, sandbox, settings.turns())
-    calls = ExecutionManager(reader, quota, local, McpExecutor(work, remote, values), settings.ceiling())
+    calls = ExecutionManager(reader, quota, local, McpExecutor(work, remote, values), ceilings)
     executions = ToolExecutionServicer(calls)
     await nats.open()
     return Assembly(

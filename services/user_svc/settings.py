@@ -38,6 +38,10 @@ class UserSettings(ServiceSettings):
     limit_user_concurrent_runs: int | None = Field(default=None, ge=0)
     limit_stored_passages: int | None = Field(default=None, ge=0)
     limit_tool_calls_per_minute: int | None = Field(default=None, ge=0)
+    limit_max_tool_timeout_s: int | None = Field(default=None, ge=1, le=600)
+    limit_max_tool_memory_mib: int | None = Field(default=None, ge=16, le=4096)
+    limit_max_tool_output_kib: int | None = Field(default=None, ge=1, le=4096)
+    limit_max_tool_packages: int | None = Field(default=None, ge=0, le=32)
 
     @field_validator(*(f"limit_{name}" for name in LIMITS), mode="before")
     @classmethod

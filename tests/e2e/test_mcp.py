@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from deploy.local import Stack
-from hearth.tool.v1 import mcp_server_pb2, mcp_server_service_pb2
+from hearth.tool.v1 import mcp_server_pb2, mcp_server_service_pb2, tool_service_pb2
 from tests.e2e.test_command import hearth
 from tests.fakes.mcp.sdk_process import serving_sdk
 from tests.fakes.model_control import ThreadedModelServer
@@ -33,7 +34,7 @@ def unused() -> None:
     raise SystemExit
 
 
-@hearth_client.tool(tags=["games"], timeout_s=5)
+@hearth_client.tool(tags=["games"], timeout_s=5, memory_mib=128, allowed_hosts=["dice.example.com"])
 def roll_dice(sides: int = SIDES) -> dict:
     """Rolls a die.
 
@@ -75,6 +76,10 @@ async def register(api: Api, url: str) -> str:
 
 async def test_an_agent_calls_a_tool_of_an_mcp_server(api: Api, model: ThreadedModelServer, sdk_url: str) -> None:
     name = await register(api, sdk_url)
+    tool = (await api.tools.GetTool(tool_service_pb2.GetToolRequest(name=f"{name}_add"), metadata=api.metadata)).tool
+    tool.tags.append("sums")
+    update = tool_service_pb2.UpdateToolRequest(tool=tool, update_mask=FieldMask(paths=["tags"]))
+    await api.tools.UpdateTool(update, metadata=api.metadata)
     agent = await api.create_agent(tools=(f"{name}_add", f"{name}_fail"))
     mark = f"sum {uuid.uuid4().hex}"
     model.script(
@@ -89,7 +94,7 @@ async def test_an_agent_calls_a_tool_of_an_mcp_server(api: Api, model: ThreadedM
     assert (turn.outcome, turn.answer) == ("run_succeeded", "It is 42.")
     started = [e.tool_call_started for e in turn.events if e.WhichOneof("payload") == "tool_call_started"]
     # A run records which version of a tool it called.
-    assert [(one.tool_call.name, one.tool_version) for one in started] == [(f"{name}_add", 1), (f"{name}_fail", 1)]
+    assert [(one.tool_call.name, one.tool_version) for one in started] == [(f"{name}_add", 2), (f"{name}_fail", 1)]
     ended = [e.tool_call_completed for e in turn.events if e.WhichOneof("payload") == "tool_call_completed"]
     assert [one.outcome for one in ended] == [1, 2]
     requests = [request["body"] for request in model.requests(mark)]
@@ -135,14 +140,16 @@ def test_decorated_functions_are_pushed_with_what_they_use(stack: Stack, tmp_pat
     pushed = json.loads(hearth(stack, "tool", "push", str(file), "--json"))
     assert [one["tool"]["name"] for one in pushed] == ["roll_dice", "always_one"]
     dice = pushed[0]["tool"]
-    assert (dice["tags"], dice["settings"]["timeout_ms"]) == (["games"], 5000)
+    assert (dice["tags"], dice["settings"]["timeout_ms"], dice["settings"]["memory_mib"]) == (["games"], 5000, 128)
+    assert dice["settings"]["network"] == {"allowed_hosts": ["dice.example.com"]}
     assert "hearth_client" not in dice["source_code"]
     assert "unused" not in dice["source_code"]
     ran = json.loads(hearth(stack, "tool", "run", "roll_dice", "--args", '{"sides": 1}', "--json"))
     assert ran["value"] == {"value": 1, "sides": 1}
-    hearth(stack, "tool", "push", str(file), "--function", "always_one", "--tag", "cheat")
+    hearth(stack, "tool", "push", str(file), "--function", "always_one", "--tag", "cheat", "--output", "4")
     versions = json.loads(hearth(stack, "tool", "versions", "always_one", "--json"))
     assert [one["tool"]["tags"] for one in versions] == [["cheat"], []]
+    assert "4 KiB" in hearth(stack, "tool", "show", "always_one")
     assert "no top-level function 'nothing'" in hearth(
         stack, "tool", "push", str(file), "--function", "nothing", code=1
     )

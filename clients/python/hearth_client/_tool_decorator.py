@@ -6,43 +6,14 @@ import inspect
 import linecache
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
+from hearth_client._tool_options import ToolOptions
 from hearth_client._tool_source import extract
-
-if TYPE_CHECKING:
-    from hearth.tool.v1.tool_pb2 import ToolSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _ATTRIBUTE = "__hearth_tool__"
-
-
-@dataclass(frozen=True)
-class ToolOptions:
-    """How a tool is called and how it runs; None is Hearth's default. Times are seconds, memory is MiB."""
-
-    name: str = ""
-    description: str = ""
-    tags: Sequence[str] = ()
-    timeout_s: float | None = None
-    memory_mib: int | None = None
-    return_limit: int | None = None
-    requires_approval: bool | None = None
-    idempotent: bool | None = None
-
-    def settings(self) -> ToolSettings:
-        """As the API has it."""
-        from hearth.tool.v1.tool_pb2 import ToolSettings
-
-        return ToolSettings(
-            timeout_ms=None if self.timeout_s is None else int(self.timeout_s * 1000),
-            memory_mib=self.memory_mib,
-            return_limit=self.return_limit,
-            requires_approval=self.requires_approval,
-            idempotent=self.idempotent,
-        )
 
 
 @overload
@@ -55,15 +26,20 @@ def tool(
     tags: Sequence[str] = (),
     timeout_s: float | None = None,
     memory_mib: int | None = None,
+    output_kib: int | None = None,
     return_limit: int | None = None,
     requires_approval: bool | None = None,
     idempotent: bool | None = None,
+    allowed_hosts: Sequence[str] = (),
+    secrets: Sequence[str] = (),
+    requirements: Sequence[str] = (),
 ) -> Callable[[F], F]: ...
 def tool(function: F | None = None, /, **options: Any) -> F | Callable[[F], F]:
     """Makes a function pushable: `hearth.tools.push(function)`, or `hearth tool push FILE`. It stays the function that it is.
 
     Its docstring tells the model what it does, its annotations what it takes. What it uses of its module (imports,
-    helpers, classes) goes along. Name and description are the function's unless given.
+    helpers, classes) goes along. The options are those of `ToolOptions`; raises TypeError for another, or one of another type.
+    `hearth tool push` reads them from the file without executing it: there they must be literals.
     """
     chosen = ToolOptions(**options)
 

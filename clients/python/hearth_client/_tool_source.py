@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from hearth_client._tool_options import OPTIONS, problem_of
+
 _PACKAGE = "hearth_client"
 _DECORATOR = "tool"
 
@@ -19,17 +21,21 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True)
 class DecoratedTool:
-    """A function with the decorator: its name, and the keywords given to the decorator, as far as they are literals."""
+    """A function with the decorator: its name, and the options given to the decorator."""
 
     function: str
     options: dict[str, Any]
 
 
 def decorated_tools(module_source: str) -> list[DecoratedTool]:
-    """The functions of a file that have the decorator, in order. Empty for what is no Python: the server says why."""
+    """The functions of a file that have the decorator, in order. Empty for what is no Python: the server says why.
+
+    Raises ValueError with line and column (both from 1) for an option that there is not, that is not written as a literal, or that is
+    of the wrong type.
+    """
     try:
         module = ast.parse(module_source)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     names = _decorator_names(module)
     found: list[DecoratedTool] = []
@@ -45,7 +51,9 @@ def extract(module_source: str, function_name: str) -> str:
     try:
         module = ast.parse(module_source)
     except SyntaxError as error:
-        raise ValueError(f"line {error.lineno}: {error.msg}") from None
+        raise ValueError(f"line {error.lineno}, column {error.offset}: {error.msg}") from None
+    except (RecursionError, MemoryError):
+        raise ValueError("it is nested too deeply") from None
     functions = [node for node in module.body if isinstance(node, _Function) and node.name == function_name]
     if not functions:
         raise ValueError(f"there is no top-level function {function_name!r}")
@@ -143,10 +151,25 @@ def _is_ours(decorator: ast.expr, names: set[str]) -> bool:
 def _options(decorator: ast.expr) -> dict[str, Any]:
     if not isinstance(decorator, ast.Call):
         return {}
-    found: dict[str, Any] = {}
-    for keyword in decorator.keywords:
-        try:
-            found[keyword.arg or ""] = ast.literal_eval(keyword.value)
-        except (ValueError, TypeError):
-            raise ValueError(f"line {keyword.value.lineno}: `{keyword.arg}` of @tool must be a literal") from None
-    return found
+    if decorator.args:
+        raise _wrong(decorator.args[0], "@tool takes options by name only, as in `@tool(timeout_s=5)`")
+    return dict(map(_option, decorator.keywords))
+
+
+def _option(keyword: ast.keyword) -> tuple[str, Any]:
+    if keyword.arg is None:
+        raise _wrong(keyword, "the options of @tool must be written one by one, not as `**`")
+    name = keyword.arg
+    if name not in OPTIONS:
+        raise _wrong(keyword, problem_of(name, None))
+    try:
+        value = ast.literal_eval(keyword.value)
+    except (ValueError, TypeError, RecursionError, MemoryError):
+        raise _wrong(keyword.value, f"`{name}` of @tool must be a literal") from None
+    if problem := problem_of(name, value):
+        raise _wrong(keyword.value, problem)
+    return name, value
+
+
+def _wrong(node: ast.expr | ast.keyword, problem: str) -> ValueError:
+    return ValueError(f"line {node.lineno}, column {node.col_offset + 1}: {problem}")

@@ -50,6 +50,8 @@ class Mask:
 
     def value(self, value: Any) -> Any:
         """A JSON value; a number with a secret's digits becomes text."""
+        if not self._forms:
+            return value
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):

@@ -7,8 +7,12 @@ import math
 from dataclasses import dataclass
 
 MINUTE_S = 60.0
-# A limit of an organization, by name.
+# Limits of an organization, by name.
 TOOL_CALLS = "tool_calls_per_minute"
+MAX_TIMEOUT_S = "max_tool_timeout_s"
+MAX_MEMORY_MIB = "max_tool_memory_mib"
+MAX_OUTPUT_KIB = "max_tool_output_kib"
+MAX_PACKAGES = "max_tool_packages"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class ToolSettings:
         return self.return_limit or DEFAULT_RETURN_LIMIT
 
     def limits(self, ceiling: ExecutionLimits) -> ExecutionLimits:
-        """What a call may use: as the tool says, never more than the operator allows."""
+        """What a call may use: as the tool says, never more than the ceiling."""
         timeout_s = min((self.timeout_ms or DEFAULT_TIMEOUT_MS) / 1000, ceiling.wall_time_s)
         return ExecutionLimits(
             wall_time_s=timeout_s,

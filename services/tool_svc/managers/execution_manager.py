@@ -15,7 +15,6 @@ from chassis.identity import Identity
 from tool_svc.domain import json_schema
 from tool_svc.domain.execution import (
     Cancelled,
-    ExecutionLimits,
     Failed,
     Limit,
     LimitExceeded,
@@ -28,6 +27,7 @@ from tool_svc.domain.tool import Tool, ToolKind
 from tool_svc.interfaces.mcp import RemoteExecutor
 from tool_svc.interfaces.repositories import CallReader
 from tool_svc.managers.call_quota import CallQuota
+from tool_svc.managers.ceilings import Ceilings
 from tool_svc.managers.sandbox_executor import SandboxExecutor
 from tool_svc.managers.tool_manager import require, require_named
 
@@ -67,7 +67,7 @@ class ExecutionResult:
 
 
 class ExecutionManager:
-    """Business rules of calls. `ceiling` is what the operator allows any tool."""
+    """Business rules of calls. `ceilings` is the most that a call may use."""
 
     def __init__(
         self,
@@ -75,13 +75,13 @@ class ExecutionManager:
         quota: CallQuota,
         sandbox: SandboxExecutor,
         remote: RemoteExecutor,
-        ceiling: ExecutionLimits,
+        ceilings: Ceilings,
     ) -> None:
         self._reader = reader
         self._quota = quota
         self._sandbox = sandbox
         self._remote = remote
-        self._ceiling = ceiling
+        self._ceilings = ceilings
 
     async def execute(self, caller: Identity, call: ToolCall) -> AsyncGenerator[OutputChunk | ExecutionResult]:
         """Output as it comes, then one result. Closing the generator ends the tool at once.
@@ -96,6 +96,7 @@ class ExecutionManager:
         audit.concerning(ids.encode("tool", tool.id))
         await self._quota.take(caller)
         await json_schema.check_arguments_aside(tool.content.parameters, call.arguments)
+        self._ceilings.check_packages(tool.organization_id, tool.content.settings)
         started, truncated = time.monotonic(), False
         async with contextlib.aclosing(self._events(tool, call)) as events:
             async for event in events:
@@ -107,7 +108,7 @@ class ExecutionManager:
                     yield _result(tool, event, started, truncated)
 
     def _events(self, tool: Tool, call: ToolCall) -> AsyncGenerator[SandboxEvent]:
-        limits = tool.content.settings.limits(self._ceiling)
+        limits = tool.content.settings.limits(self._ceilings.of(tool.organization_id))
         if tool.kind is ToolKind.MCP:
             return self._remote.execute(tool, call.arguments, limits)
         return self._sandbox.execute(tool, call.arguments, call.request_id, limits)

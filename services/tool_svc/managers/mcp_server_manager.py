@@ -17,7 +17,9 @@ from chassis.errors import (
 )
 from chassis.identity import Identity
 from chassis.once import Once
+from tool_svc.domain import json_schema
 from tool_svc.domain import mcp_server as rules
+from tool_svc.domain.masking import Mask
 from tool_svc.domain.mcp_server import McpConnection, McpServer, RemoteTool
 from tool_svc.domain.tool import Tool, ToolContent
 from tool_svc.interfaces.mcp import McpBusy, McpClient, McpFailed, McpTimedOut
@@ -115,7 +117,7 @@ class McpServerManager:
         server = await self.get(caller, server_id)
         self._require_allowed(server.connection)
         try:
-            offered = await self._offered(server)
+            offered, mask = await self._offered(server)
         except FailedPrecondition as failure:
             async with self._work.of(caller.organization_id) as work:
                 if await work.mcp_servers.get_for_update(server_id):
@@ -126,16 +128,18 @@ class McpServerManager:
             if now.revision != server.revision:
                 raise Aborted("the server was changed while it was synced", reason="ETAG_MISMATCH")
             synced = Synced(server)
-            await _take(work, synced, offered, author_of(caller))
+            await _take(work, synced, offered, mask, author_of(caller))
             synced.server = await work.mcp_servers.record_sync(server_id, "")
         return synced
 
-    async def _offered(self, server: McpServer) -> Sequence[RemoteTool]:
+    async def _offered(self, server: McpServer) -> tuple[Sequence[RemoteTool], Mask]:
+        """The tools as the server describes them, and what takes its secrets out of that."""
+        secrets: Mapping[str, str] = {}
         try:
             secrets = await secrets_of(server, self._secrets)
-            return await self._client.list_tools(server, secrets)
+            return await self._client.list_tools(server, secrets), Mask(secrets)
         except McpFailed as failure:
-            raise server_failed(failure.message) from failure
+            raise server_failed(Mask(secrets).text(failure.message)) from failure
         except McpTimedOut as late:
             raise server_failed("it did not answer in time") from late
         except McpBusy as busy:
@@ -172,7 +176,7 @@ def server_failed(message: str) -> FailedPrecondition:
     return FailedPrecondition(f"the MCP server failed: {message}", reason="MCP_SERVER_FAILED")
 
 
-async def _take(work: Transaction, synced: Synced, offered: Sequence[RemoteTool], author: str) -> None:
+async def _take(work: Transaction, synced: Synced, offered: Sequence[RemoteTool], mask: Mask, author: str) -> None:
     """Make the server's tools those that it offers."""
     before = {tool.name: tool for tool in await work.tools.of_server(synced.server.id)}
     taken: set[str] = set()
@@ -181,10 +185,10 @@ async def _take(work: Transaction, synced: Synced, offered: Sequence[RemoteTool]
         try:
             if name in taken:
                 raise InvalidArgument(f"another tool of this server is called {name} too", reason="TOOL_SCHEMA_INVALID")
-            content = await asyncio.to_thread(_content, remote, before.get(name))
+            content = await asyncio.to_thread(_content, remote, before.get(name), mask)
             await _put(work, synced, name, content, author, is_new=name not in before)
         except (InvalidArgument, AlreadyExists) as refused:
-            synced.refused.append(Refusal(rules.shown_name(remote.name), refused.message))
+            synced.refused.append(Refusal(mask.text(rules.shown_name(remote.name)), mask.text(refused.message)))
         else:
             taken.add(name)
     for name, tool in before.items():
@@ -193,11 +197,17 @@ async def _take(work: Transaction, synced: Synced, offered: Sequence[RemoteTool]
             synced.removed.append(name)
 
 
-def _content(remote: RemoteTool, before: Tool | None) -> ToolContent:
-    """What the server says of a tool, with the tags and settings that it has here."""
-    if before is None:
-        return rules.content_of(remote)
-    return replace(rules.content_of(remote, before.content.settings), tags=before.content.tags)
+def _content(remote: RemoteTool, before: Tool | None, mask: Mask) -> ToolContent:
+    """What the server says of a tool, secrets taken out, with the tags and settings that it has here."""
+    content = rules.content_of(remote, before.content.settings if before else None)
+    try:
+        parameters = mask.value(content.parameters)
+    except RecursionError:
+        raise InvalidArgument("the schema is nested too deeply", reason="TOOL_SCHEMA_INVALID") from None
+    if parameters != content.parameters:
+        json_schema.check_parameters(parameters)
+    tags = before.content.tags if before else ()
+    return replace(content, description=mask.text(content.description), parameters=parameters, tags=tags)
 
 
 async def _put(

@@ -25,21 +25,24 @@ from tool_svc.domain.tool import (
 )
 from tool_svc.interfaces.packages import PackagesNotAllowed, PackageStore
 from tool_svc.interfaces.unit_of_work import UnitOfWork
+from tool_svc.managers.ceilings import Ceilings
 
 
 class ToolManager:
     """Business rules of tools."""
 
-    def __init__(self, unit_of_work: UnitOfWork, packages: PackageStore) -> None:
+    def __init__(self, unit_of_work: UnitOfWork, packages: PackageStore, ceilings: Ceilings) -> None:
         self._work = unit_of_work
         self._packages = packages
+        self._ceilings = ceilings
 
     async def create(self, caller: Identity, draft: ToolDraft, once: Once[Tool]) -> Tool:
         """A new tool.
 
-        Raises AlreadyExists NAME_TAKEN, InvalidArgument TOOL_SOURCE_INVALID or TOOL_SCHEMA_INVALID.
+        Raises AlreadyExists NAME_TAKEN, InvalidArgument TOOL_SOURCE_INVALID, TOOL_SCHEMA_INVALID, or VALIDATION_FAILED for settings
+        that the server or the organization's limits do not allow, FailedPrecondition PACKAGES_NOT_ALLOWED.
         """
-        self._check_settings(draft.settings)
+        self._check_settings(caller, draft.settings)
         name, content = await _content_of(draft)
         async with self._work.of(caller.organization_id) as work, work.once(once.key) as answer:
             tool = await work.tools.add(ids.new(), name, ToolKind.PYTHON, content, author_of(caller))
@@ -48,7 +51,7 @@ class ToolManager:
 
     async def upsert(self, caller: Identity, draft: ToolDraft, once: Once[tuple[Tool, bool]]) -> tuple[Tool, bool]:
         """The tool of this name as the draft says, and whether this call made it. Raises as `create`, NAME_TAKEN aside."""
-        self._check_settings(draft.settings)
+        self._check_settings(caller, draft.settings)
         name, content = await _content_of(draft)
         tool_id = ids.new()
         async with self._work.of(caller.organization_id) as work, work.once(once.key) as answer:
@@ -82,7 +85,7 @@ class ToolManager:
         Raises NotFound, Aborted ETAG_MISMATCH, InvalidArgument TOOL_SOURCE_INVALID or TOOL_SCHEMA_INVALID.
         """
         if change.settings is not None:
-            self._check_settings(change.settings)
+            self._check_settings(caller, change.settings)
         async with self._work.of(caller.organization_id) as work:
             tool = require(await work.tools.get_for_update(tool_id), tool_id)
             if etag and etag != tool.etag:
@@ -113,8 +116,9 @@ class ToolManager:
         """What a source would give, without storing it. Raises InvalidArgument TOOL_SOURCE_INVALID."""
         return await asyncio.to_thread(derive, source_code)
 
-    def _check_settings(self, settings: ToolSettings) -> None:
+    def _check_settings(self, caller: Identity, settings: ToolSettings) -> None:
         """What a tool asks for that this server may not give. Raises FailedPrecondition, InvalidArgument."""
+        self._ceilings.check(caller.organization_id, settings)
         for place, host in enumerate(settings.allowed_hosts):
             try:
                 HostRule.parse(host)

@@ -12,6 +12,10 @@ LIMITS: Mapping[str, int] = {
     "user_concurrent_runs": 0,
     "stored_passages": 0,
     "tool_calls_per_minute": 0,
+    "max_tool_timeout_s": 1,
+    "max_tool_memory_mib": 16,
+    "max_tool_output_kib": 1,
+    "max_tool_packages": 0,
 }
 
 

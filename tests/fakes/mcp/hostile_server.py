@@ -83,6 +83,9 @@ class HostileServer:
             return _result(number, {"protocolVersion": "1999-01-01", "capabilities": {}, "serverInfo": _info()})
         if face == "page":
             return web.Response(text="<html>Not a server.</html>", content_type="text/html")
+        if face == "refuses_by_token":
+            error = {"code": -32602, "message": f"no such token: {request.headers['X-Token']}"}
+            return web.json_response({"jsonrpc": "2.0", "id": number, "error": error})
         self._sessions += 1
         answer = {"protocolVersion": _VERSION, "capabilities": {"tools": {}}, "serverInfo": _info()}
         response = _result(number, answer)
@@ -115,6 +118,9 @@ class HostileServer:
             return _result(77, good)
         if face == "huge":
             return _result(number, {"content": [{"type": "text", "text": "x" * 10_000_000}]})
+        if face == "tells_its_token":
+            said = {"type": "text", "text": f"cannot sign in with {request.headers['X-Token']}"}
+            return _result(number, {"content": [said], "isError": True})
         if face == "large":
             return _result(number, {"content": [{"type": "text", "text": "x" * 2_000_000}]})
         if face == "deep":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,11 @@ def misbehave() -> None:
         time.sleep(3600)
     if FACE == "die":
         os._exit(3)
+    if FACE == "dies_of_a_signal":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if FACE == "falls_silent":
+        os.close(1)
+        time.sleep(3600)
     if FACE == "garbage":
         while True:
             sys.stdout.write("this is no JSON\n" * 1000)

@@ -40,10 +40,10 @@ def fail(words: str) -> str:
 
 
 @server.tool()
-async def count(to: int, context: Context[Any, Any]) -> str:
+async def count(to: int, context: Context[Any, Any], saying: str = "at") -> str:
     """Counts and tells how far it is."""
     for number in range(1, to + 1):
-        await context.report_progress(number, to, f"at {number}")
+        await context.report_progress(number, to, f"{saying} {number}")
     return "done"
 
 

@@ -116,6 +116,29 @@ async def test_what_is_no_requirement_is_refused_when_the_tool_is_made(organizat
         assert "requirements" in refused.value.field_violations[0].field
 
 
+async def test_an_organization_may_be_allowed_none(organization: Organization, own_service: ToolProcess) -> None:
+    settings = tool_pb2.ToolSettings(requirements=["hearth-part"])
+    source = "import hearth_part\ndef before(): return hearth_part.VALUE\n"
+    before = await organization.member.create(source, settings=settings)
+    assert (await organization.member.execute(before)).value == 41
+    own_service.issuer.limits.set(organization.id, max_tool_packages=0)
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await organization.member.execute(before)
+            except FailedPrecondition:
+                break
+            await asyncio.sleep(0.1)
+    for call in (organization.member.execute(before), run(organization, SAMPLE, "hearth-sample")):
+        with pytest.raises(FailedPrecondition, match="the organization's limit is 0 packages a tool") as refused:
+            await call
+        assert refused.value.reason == "PACKAGES_NOT_ALLOWED"
+    assert (await run(organization, "return 1")).value == 1
+    async with open_channel(own_service.address) as channel:
+        stranger = Organization(channel, own_service.issuer)
+        assert (await run(stranger, SAMPLE, "hearth-sample", "hearth-part")).value == 42
+
+
 async def test_where_packages_are_not_allowed(own_service: ToolProcess) -> None:
     own_service.start()
     async with open_channel(own_service.address) as channel:

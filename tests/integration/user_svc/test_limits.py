@@ -19,6 +19,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 _NAMES = [field.name for field in organization_pb2.OrganizationLimits.DESCRIPTOR.fields]
 _RATES = {"requests_per_second", "user_requests_per_second"}
+_EDGES = {
+    **dict.fromkeys(_RATES, (1, 1_000_000)),
+    "max_tool_timeout_s": (1, 600),
+    "max_tool_memory_mib": (16, 4096),
+    "max_tool_output_kib": (1, 4096),
+    "max_tool_packages": (0, 32),
+}
 
 
 def _update(organization_id: str, *paths: str, **limits: int) -> pb.UpdateOrganizationRequest:
@@ -57,7 +64,7 @@ async def test_limits_are_set_one_by_one_or_all_and_taken_back(admin: Client) ->
 @pytest.mark.parametrize("name", _NAMES)
 async def test_every_limit_at_and_past_its_edges(admin: Client, name: str) -> None:
     made = await admin.create_organization()
-    least, most = (1, 1_000_000) if name in _RATES else (0, 1_000_000_000)
+    least, most = _EDGES.get(name, (0, 1_000_000_000))
     for value in (least, most):
         assert _own(await _set(admin, made.id, **{name: value})) == {name: value}
     for value in (least - 1, most + 1, -(2**63), 2**63 - 1):

@@ -191,6 +191,7 @@ def test_an_organization_is_shown_with_its_limits_and_what_it_uses(fake: FakeHea
     assert "requests per second 1,000 (default)" in rows
     assert "stored passages no limit (default) 12,345" in rows
     assert "tool calls per minute no limit (default) ?" in rows
+    assert "max tool timeout s as the operator allows (default)" in rows
     assert "did not answer: tool_svc" in result.stderr
     assert json.loads(run(fake, "org", "show", "--json").stdout)["usage"]["active_runs"] == "3"
 
@@ -205,12 +206,19 @@ def test_limits_are_set_and_taken_back_by_name(fake: FakeHearth) -> None:
         "20",
         "--stored-passages",
         "0",
+        "--max-tool-memory-mib",
+        "64",
         "--default",
         "tool-calls-per-minute",
     )
     assert "concurrent runs" in result.stdout
-    given = OrganizationLimits(concurrent_runs=20, stored_passages=0)
-    paths = ("limits.concurrent_runs", "limits.stored_passages", "limits.tool_calls_per_minute")
+    given = OrganizationLimits(concurrent_runs=20, stored_passages=0, max_tool_memory_mib=64)
+    paths = (
+        "limits.concurrent_runs",
+        "limits.stored_passages",
+        "limits.max_tool_memory_mib",
+        "limits.tool_calls_per_minute",
+    )
     assert fake.asked[0] == (Organization(id="org_2", limits=given), *paths)
 
     fake.asked.clear()

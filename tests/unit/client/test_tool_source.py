@@ -1,6 +1,7 @@
 """A function becomes a source of its own: what it uses comes along, the decorator and the rest stay."""
 
 import textwrap
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,19 @@ def test_a_decorated_function_stays_a_function() -> None:
     settings = options.settings()
     assert (settings.timeout_ms, settings.idempotent, settings.HasField("memory_mib")) == (1500, True, False)
     assert options_of(_helper).name == ""
+
+
+def test_options_of_another_type_are_refused_where_they_are_written() -> None:
+    several: list[dict[str, Any]] = [
+        {"tags": "a"},
+        {"timeout_s": "5"},
+        {"memory": 64},
+        {"secrets": ["A", 1]},
+        {"idempotent": 1},
+    ]
+    for wrong in several:
+        with pytest.raises(TypeError):
+            hearth_client.tool(**wrong)
 
 
 def test_the_source_of_a_function_of_this_file_runs_alone() -> None:
@@ -109,7 +123,7 @@ def test_decorators_are_found_by_what_they_were_imported_as() -> None:
         ("f", {"name": "one", "requires_approval": True}),
         ("h", {}),
     ]
-    with pytest.raises(ValueError, match="line 3: `name` of @tool must be a literal"):
+    with pytest.raises(ValueError, match="line 3, column 26: `name` of @tool must be a literal"):
         decorated_tools("import hearth_client\n\n@hearth_client.tool(name=hearth_client.x)\ndef f(): ...")
 
 

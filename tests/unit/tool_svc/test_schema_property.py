@@ -11,6 +11,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -67,6 +68,7 @@ def source_of(signature: list[Parameter]) -> str:
     return f"{PRELUDE}\ndef f({', '.join(parts)}):\n    return locals()\n"
 
 
+@pytest.mark.timeout(max(120, _EXAMPLES // 10))
 @settings(max_examples=_EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(signature=signatures(), data=st.data())
 def test_accepts_exactly_what_python_binds(signature: list[Parameter], data: st.DataObject) -> None:

@@ -23,6 +23,10 @@ _LIMITS = (
     ("user_concurrent_runs", 0, "Runs of each user that have not ended.", ""),
     ("stored_passages", 0, "Passages in archival memory.", "stored_passages"),
     ("tool_calls_per_minute", 0, "Executions of tools in a minute.", "tool_calls_last_minute"),
+    ("max_tool_timeout_s", 1, "Seconds that a call of a tool may take.", ""),
+    ("max_tool_memory_mib", 16, "MiB of memory that a call of a tool may use.", ""),
+    ("max_tool_output_kib", 1, "KiB that are kept of what a tool prints.", ""),
+    ("max_tool_packages", 0, "Python packages that a tool may name.", ""),
 )
 _NAMES = tuple(name for name, _, _, _ in _LIMITS)
 
@@ -57,7 +61,8 @@ def set_limits(
 ) -> None:
     """Set what ORGANIZATION (an id) may use; limits that are not named stay. For platform administrators.
 
-    Without options: show the limits. They are in force everywhere within five seconds. 0 means none at all.
+    Without options: show the limits. They are in force everywhere within five seconds. 0 means none at all. For tools the
+    operator's own limits hold too, whatever is set here.
     """
     from hearth.user.v1.organization_pb2 import Organization, OrganizationLimits
 
@@ -91,7 +96,9 @@ def _rows(organization: Organization) -> Iterator[tuple[str, str, str]]:
     in_use = {field.name: value for field, value in organization.usage.ListFields()}
     for name, _, _, used in _LIMITS:
         value = in_force.get(name)
-        shown = "no limit" if value is None else f"{value:,}"
+        # What any tool may use at most, only tool_svc knows.
+        unlimited = "as the operator allows" if name.startswith("max_tool_") else "no limit"
+        shown = unlimited if value is None else f"{value:,}"
         yield name.replace("_", " "), shown if name in own else f"{shown} (default)", _used(in_use, used)
 
 

@@ -1,8 +1,7 @@
 """`hearth tool`."""
 
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -21,6 +20,7 @@ from hearth_client.cli._output import (
     to_json,
     when,
 )
+from hearth_client.cli._push import push
 from hearth_client.cli._session import (
     Failure,
     Session,
@@ -32,97 +32,17 @@ from hearth_client.cli._session import (
     read_text,
 )
 
-if TYPE_CHECKING:
-    from hearth_client._tool_decorator import ToolOptions
-
 
 @click.group()
 def tool() -> None:
     """Push, list, show, run and delete tools.
 
     A tool is a Python file. Its last top-level function is what agents call: name, description and arguments come from its signature and
-    docstring. It runs in a sandbox, without network and files.
+    docstring. It runs in a sandbox, without files, and without network unless it names hosts.
     """
 
 
-@tool.command(
-    epilog=examples(
-        "hearth tool push roll_dice.py",
-        "hearth tool push my_tools.py --function roll_dice --tag games",
-        "hearth tool push - --name roll_dice < dice.py",
-    )
-)
-@click.argument("file")
-@click.option("--function", default="", help="Push this function of FILE and what it uses, instead of the whole file.")
-@click.option("--name", default="", help="Name; default: the function's.")
-@click.option("--description", default="", help="What it does, told to the model; default: from the docstring.")
-@click.option("--tag", "tags", multiple=True, help="A label. Repeatable.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(0.001, 600), help="Seconds a call may take; default 30.")
-@json_option
-@pass_session
-def push(
-    session: Session,
-    file: str,
-    function: str,
-    name: str,
-    description: str,
-    tags: tuple[str, ...],
-    timeout_s: float | None,
-    as_json: bool,
-) -> None:
-    """Create the tool in FILE, or change the tool of that name to it. - reads standard input.
-
-    A file whose functions have the decorator @hearth_client.tool is pushed function by function. Nothing of it is executed.
-    """
-    from hearth_client._tool_decorator import ToolOptions
-
-    given: dict[str, Any] = {"name": name, "description": description, "tags": tags, "timeout_s": timeout_s}
-    chosen = {option: value for option, value in given.items() if value}
-    found = list(_sources(read_text(file if file == "-" else f"@{file}"), function))
-    if len(found) > 1 and (name or description):
-        raise Failure("FILE has several tools", "--function chooses the one that --name or --description is for.")
-    pushed: list[Any] = []
-    for source, decorated in found:
-        try:
-            options = ToolOptions(**{**decorated, **chosen})
-        except TypeError as error:
-            raise Failure(f"@tool: {error}") from None
-        pushed.append(_push(session, source, options))
-        if not as_json:
-            _tell_pushed(pushed[-1])
-    if as_json:
-        print_json(pushed[0] if len(pushed) == 1 else pushed)
-
-
-def _sources(text: str, function: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each tool of a file: its source, and the keywords of its decorator."""
-    from hearth_client._tool_source import decorated_tools, extract
-
-    try:
-        decorated = {one.function: one.options for one in decorated_tools(text)}
-        for name in [function] if function else decorated:
-            yield extract(text, name), decorated.get(name, {})
-    except ValueError as error:
-        raise Failure(str(error)) from None
-    if not function and not decorated:
-        yield text, {}
-
-
-def _push(session: Session, source: str, options: "ToolOptions") -> Any:
-    return session.client.tools.upsert(
-        source,
-        name=options.name,
-        description=options.description,
-        tags=options.tags,
-        settings=options.settings(),
-    )
-
-
-def _tell_pushed(pushed: Any) -> None:
-    click.echo(pushed.tool.id)
-    arguments = ", ".join(sorted(to_dict(pushed.tool).get("parameters", {}).get("properties", {})))
-    done = "created" if pushed.created else "stored"
-    note(f"{done} tool {pushed.tool.name}({arguments}), version {pushed.tool.version}")
+tool.add_command(push)
 
 
 @tool.command("list", epilog=examples("hearth tool list", "hearth tool list --prefix roll --json"))
@@ -168,6 +88,7 @@ def show(session: Session, name: str, as_json: bool) -> None:
             "description": found.description,
             "tags": ", ".join(found.tags),
             "changed": when(found, "update_time"),
+            **_settings(found.settings),
         }
     )
     print_heading("arguments")
@@ -175,6 +96,19 @@ def show(session: Session, name: str, as_json: bool) -> None:
     if found.source_code:
         print_heading("source")
         click.echo(for_terminal(found.source_code))
+
+
+def _settings(settings: Any) -> dict[str, object]:
+    """What was said of how it runs; the rest is as Hearth's defaults are."""
+    units = {"timeout_ms": "ms", "memory_mib": "MiB", "output_kib": "KiB", "return_limit": "characters"}
+    given = {field.name: value for field, value in settings.ListFields()}
+    return {
+        **{name.rpartition("_")[0]: f"{given[name]:,} {unit}" for name, unit in units.items() if name in given},
+        **{name.replace("_", " "): "yes" for name in ("requires_approval", "idempotent") if given.get(name)},
+        "hosts": ", ".join(settings.network.allowed_hosts),
+        "secrets": ", ".join(settings.secrets),
+        "packages": ", ".join(settings.requirements),
+    }
 
 
 @tool.command(epilog=examples("""hearth tool run roll_dice --args '{"sides": 20}'"""))

@@ -138,16 +138,21 @@ class Connection:
                 await self._closing.wait()
         except asyncio.CancelledError:
             self._opening = False  # Nobody waits for it any more; all of it has been undone.
-        except McpFailed as failure:
-            self._opening = False
-            self._fail(failure)
         except Exception as error:
             self._opening = False
             _LOG.debug("a session with an MCP server broke", exc_info=error)
-            self._fail(McpFailed("the session broke", begun=True))
+            self._fail(_failure_in(error) or McpFailed("the session broke", begun=True))
         finally:
             self._fail(McpFailed("the connection was closed", begun=True))
             for task in self._work:
                 task.cancel()
             if self._work:
                 await asyncio.wait(self._work, timeout=_END_S)
+
+
+def _failure_in(error: Exception) -> McpFailed | None:
+    """The failure that an exception is, or that is in a group: task groups, the SDK's too, wrap what is raised in them."""
+    if isinstance(error, ExceptionGroup):
+        inner = (_failure_in(one) for one in error.exceptions)
+        return next((found for found in inner if found), None)
+    return error if isinstance(error, McpFailed) else None

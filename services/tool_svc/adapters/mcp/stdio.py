@@ -126,8 +126,9 @@ async def _read(
     on_failure: OnFailure,
 ) -> None:
     assert process.stdout is not None
-    try:
-        async with into:
+    # The session learns of the end when `into` closes: not before it can be told why.
+    async with into:
+        try:
             while line := await process.stdout.readuntil(b"\n"):
                 budget.spend(line)
                 try:
@@ -135,16 +136,36 @@ async def _read(
                 except ValueError:
                     continue  # What programs print when they should not.
                 await into.send(SessionMessage(message))
-    except asyncio.IncompleteReadError:
-        await asyncio.wait([diagnosis], timeout=_DIAGNOSIS_S)
-        said = diagnosis.result() if diagnosis.done() else ""
-        on_failure(McpFailed(f"its process ended{said}", begun=True))
-    except asyncio.LimitOverrunError:
-        on_failure(McpFailed("a message of it is too large", begun=True))
-    except McpFailed as failure:
-        on_failure(failure)
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-        pass  # The session has ended.
+        except asyncio.IncompleteReadError:
+            on_failure(McpFailed(await _how_it_ended(process, diagnosis), begun=True))
+        except asyncio.LimitOverrunError:
+            on_failure(McpFailed("a message of it is too large", begun=True))
+        except McpFailed as failure:
+            on_failure(failure)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass  # The session has ended.
+
+
+async def _how_it_ended(process: Process, diagnosis: asyncio.Future[str]) -> str:
+    """Why nothing comes any more from its standard output."""
+    ended = asyncio.ensure_future(process.wait())
+    try:
+        await asyncio.wait([ended, diagnosis], timeout=_DIAGNOSIS_S, return_when=asyncio.ALL_COMPLETED)
+    finally:
+        ended.cancel()
+    if diagnosis.done() and diagnosis.result():
+        return f"its process ended{diagnosis.result()}"
+    status = process.returncode
+    if status is None:
+        return "it closed its standard output"
+    return f"its process ended with status {status}" if status >= 0 else f"its process was killed by {_signal(-status)}"
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 async def _write(process: Process, outgoing: MemoryObjectReceiveStream[SessionMessage]) -> None:

@@ -3,24 +3,18 @@
 import asyncio
 import shutil
 import tempfile
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.fakes.mcp.hostile_server import HostileServer
 from tests.fakes.mcp.sdk_process import serving_sdk
+from tests.integration.tool_svc.mcp.connecting import http_server, settings, silent, stdio_server
 from tests.integration.tool_svc.mcp.reachable import Programs
 from tool_svc.adapters.mcp.client import McpConnections
-from tool_svc.adapters.mcp.settings import McpSettings
-from tool_svc.domain.mcp_server import McpConnection, McpServer, McpTransport
 
-LOOPBACK = (ip_network("127.0.0.0/8"),)
+__all__ = ["http_server", "settings", "silent", "stdio_server"]
 
 
 @pytest.fixture(scope="session")
@@ -60,27 +54,6 @@ async def connections(scratch_root: Path, programs: Programs) -> AsyncIterator[M
     yield made
     await made.stop()
     assert made.open_connections == 0
-
-
-def settings(scratch_root: Path, **values: Any) -> McpSettings:
-    return replace(McpSettings(scratch_root, LOOPBACK), **values)
-
-
-def http_server(url: str, **values: Any) -> McpServer:
-    return _server(McpConnection(McpTransport.STREAMABLE_HTTP, url=url, **values))
-
-
-def stdio_server(command: tuple[str, ...], **values: Any) -> McpServer:
-    return _server(McpConnection(McpTransport.STDIO, command=command, **values))
-
-
-def _server(connection: McpConnection) -> McpServer:
-    now = datetime.now(UTC)
-    return McpServer(uuid.uuid4(), uuid.uuid4(), "test", connection, 1, now, now)
-
-
-async def silent(line: str) -> None:
-    """Nobody watches the call."""
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:

@@ -23,6 +23,8 @@ class Programs:
         # The second is needed by an extra of a package that the first needs.
         for name in ("mcp", "cryptography"):
             _copy_distribution(name, packages, done)
+        self.packages = packages
+        self.interpreter, self.environment = python, environment
         variables = [f"{name}={value}" for name, value in {**environment, "PYTHONPATH": str(packages)}.items()]
         self._python = ("/usr/bin/env", *variables, python)
         for name in ("sdk_server.py", "hostile_stdio.py"):

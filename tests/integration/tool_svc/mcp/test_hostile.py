@@ -39,13 +39,15 @@ _HTTP_FACES = {
     "half": "broke off",
     "retry_now": "broke off",
     "page": "",
-    "old": "",
+    "old": "speaks no version of the protocol|does not keep to the protocol",
 }
 _STDIO_FACES = {
     "hang": None,
     "silent": None,
     "deaf": None,
-    "die": "its process ended",
+    "die": "its process ended with status 3",
+    "dies_of_a_signal": "its process was killed by SIGSEGV",
+    "falls_silent": "it closed its standard output",
     "garbage": "it sent more than",
     "endless_line": "too large",
     "flood": "it sent more than",
@@ -137,7 +139,7 @@ async def test_a_hundred_deaths_leave_nothing(
         said = await asyncio.gather(
             *(outcome(connections, stdio_server(server.connection.command), "do") for _ in range(4))
         )
-        assert said == ["its process ended"] * 4
+        assert said == ["its process ended with status 3"] * 4
     await until(lambda: connections.open_connections == 0)
     await until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors + 2)
     assert _descendants(scratch_root) == []

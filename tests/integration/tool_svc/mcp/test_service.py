@@ -1,6 +1,7 @@
 """McpServerService and tools of MCP servers over gRPC: synced into the organization, versioned, called."""
 
 import asyncio
+import base64
 import signal
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -27,6 +28,7 @@ from chassis.errors import (
 )
 from hearth.tool.v1 import mcp_server_pb2, tool_pb2
 from hearth.tool.v1 import mcp_server_service_pb2 as pb
+from hearth.tool.v1 import secret_service_pb2 as secret_pb
 from hearth.tool.v1 import tool_execution_service_pb2 as execution_pb
 from hearth.tool.v1 import tool_service_pb2 as tools_pb
 from tests.fakes.mcp.hostile_server import HostileServer
@@ -80,6 +82,10 @@ async def register(caller: Caller, name: str = "test", **fields: Any) -> mcp_ser
 
 async def sync(caller: Caller, server: mcp_server_pb2.McpServer) -> pb.SyncMcpServerResponse:
     return await caller.mcp_servers.SyncMcpServer(pb.SyncMcpServerRequest(mcp_server_id=server.id))
+
+
+async def put_secret(organization: Organization, name: str, value: str) -> None:
+    await organization.admin.secrets.SetSecret(secret_pb.SetSecretRequest(name=name, value=value))
 
 
 async def named(caller: Caller, name: str) -> tool_pb2.Tool:
@@ -361,6 +367,76 @@ async def test_secrets_that_are_not_set_are_named(organization: Organization) ->
     server = await register(organization.admin, url="https://example.org", header_secrets={"Authorization": "TOKEN"})
     with pytest.raises(FailedPrecondition, match="the secret TOKEN is not set"):
         await sync(organization.member, server)
+
+
+@pytest.mark.parametrize("transport", ["http", "stdio"])
+async def test_secrets_that_a_server_tells_are_masked(
+    transport: str, organization: Organization, sdk_url: str, programs: Programs
+) -> None:
+    # A header can hold no more than ASCII, an environment any text.
+    value = "sesame-47-alles" if transport == "http" else "sesame-47-\u00fcber/alles"
+    await put_secret(organization, "TOKEN", value)
+    where: dict[str, Any] = (
+        {"url": sdk_url, "header_secrets": {"X-Token": "TOKEN"}}
+        if transport == "http"
+        else {"command": programs.sdk(), "secrets": ["TOKEN"]}
+    )
+    await sync(organization.member, await register(organization.admin, **where))
+
+    async def seen(name: str, **arguments: Any) -> str:
+        done = await run(organization.member, name, **arguments)
+        text = f"{done.result}{done.value}{done.output}"
+        for form in (value, base64.b64encode(value.encode()).decode(), value.encode().hex()):
+            assert form not in text
+        assert "[secret TOKEN]" in text, text
+        return done.output
+
+    # In text, in structured values, in encodings and in progress.
+    await seen("test_attempt", source=repr(f"the token is {value}!"))
+    await seen("test_attempt", source=f"{value!r}.encode().hex()")
+    await seen("test_attempt", source=f"__import__('base64').b64encode({value!r}.encode())")
+    await seen("test_weather", city=value)
+    assert await seen("test_count", to=2, saying=value) == "1/2 [secret TOKEN] 1\n2/2 [secret TOKEN] 2\n"
+    if transport == "stdio":
+        await seen("test_environment")
+    else:
+        # The same server without the secret says it as it is: it is the mask that takes it away.
+        other = await register(organization.admin, "open", url=sdk_url)
+        await sync(organization.member, other)
+        assert value in (await run(organization.member, "open_attempt", source=repr(value))).result.text
+
+
+async def test_secrets_in_what_a_server_says_of_itself_are_masked(
+    organization: Organization, hostile: HostileServer
+) -> None:
+    value = "sesame-47-alles"
+    await put_secret(organization, "TOKEN", value)
+    property_ = {"type": "string", "description": f"as in {value}", "default": value}
+    schema = {"type": "object", "properties": {"key": property_}}
+    hostile.tools = [
+        {"name": "good", "description": f"Use {value}.", "inputSchema": schema},
+        {"name": f"bad-{value}", "inputSchema": {"type": "object", "properties": {"a": {"type": value}}}},
+    ]
+    fields: dict[str, Any] = {"url": f"{hostile.url}/listing", "header_secrets": {"X-Token": "TOKEN"}}
+    synced = await sync(organization.member, await register(organization.admin, **fields))
+    assert value in {headers.get("X-Token") for headers in hostile.headers}
+    assert (synced.added, [one.name for one in synced.refused]) == (["test_good"], ["bad-[secret TOKEN]"])
+    tool = await named(organization.member, "test_good")
+    assert tool.description == "Use [secret TOKEN]."
+    assert plain(tool.parameters)["properties"]["key"]["default"] == "[secret TOKEN]"
+    assert value not in f"{tool}{synced}"
+    fields["url"] = f"{hostile.url}/tells_its_token"
+    await sync(organization.member, await register(organization.admin, "telling", **fields))
+    told = await run(organization.member, "telling_good", key="k")
+    assert told.result.error.message == "cannot sign in with [secret TOKEN]"
+    # What it says when it refuses is told to the caller and kept at the server.
+    fields["url"] = f"{hostile.url}/refuses_by_token"
+    server = await register(organization.admin, "refusing", **fields)
+    with pytest.raises(FailedPrecondition, match=r"no such token: \[secret TOKEN\]"):
+        await sync(organization.member, server)
+    stored = await organization.viewer.mcp_servers.GetMcpServer(pb.GetMcpServerRequest(mcp_server_id=server.id))
+    assert "[secret TOKEN]" in stored.mcp_server.sync_error
+    assert value not in stored.mcp_server.sync_error
 
 
 async def test_the_database_itself_refuses(organization: Organization, database: FreshDatabase) -> None:

@@ -82,7 +82,8 @@ class ToolServiceServicer:
     """
 
     def CreateTool(self, request, context):
-        """CreateTool makes a tool. ALREADY_EXISTS NAME_TAKEN, INVALID_ARGUMENT TOOL_SOURCE_INVALID or TOOL_SCHEMA_INVALID.
+        """CreateTool makes a tool. ALREADY_EXISTS NAME_TAKEN, INVALID_ARGUMENT TOOL_SOURCE_INVALID or TOOL_SCHEMA_INVALID, or
+        VALIDATION_FAILED for settings above the organization's limits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

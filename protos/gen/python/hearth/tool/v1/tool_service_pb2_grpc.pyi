@@ -34,7 +34,9 @@ class ToolServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ToolServiceAsyncStub: ...
     CreateTool: _grpc.UnaryUnaryMultiCallable[_tool_service_pb2.CreateToolRequest, _tool_service_pb2.CreateToolResponse]
-    """CreateTool makes a tool. ALREADY_EXISTS NAME_TAKEN, INVALID_ARGUMENT TOOL_SOURCE_INVALID or TOOL_SCHEMA_INVALID."""
+    """CreateTool makes a tool. ALREADY_EXISTS NAME_TAKEN, INVALID_ARGUMENT TOOL_SOURCE_INVALID or TOOL_SCHEMA_INVALID, or
+    VALIDATION_FAILED for settings above the organization's limits.
+    """
     UpsertTool: _grpc.UnaryUnaryMultiCallable[_tool_service_pb2.UpsertToolRequest, _tool_service_pb2.UpsertToolResponse]
     """UpsertTool makes the tool of this name, or changes it to what is given. What changes nothing makes no version."""
     GetTool: _grpc.UnaryUnaryMultiCallable[_tool_service_pb2.GetToolRequest, _tool_service_pb2.GetToolResponse]
@@ -56,7 +58,9 @@ class ToolServiceAsyncStub(ToolServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateTool: _aio.UnaryUnaryMultiCallable[_tool_service_pb2.CreateToolRequest, _tool_service_pb2.CreateToolResponse]  # type: ignore[assignment]
-    """CreateTool makes a tool. ALREADY_EXISTS NAME_TAKEN, INVALID_ARGUMENT TOOL_SOURCE_INVALID or TOOL_SCHEMA_INVALID."""
+    """CreateTool makes a tool. ALREADY_EXISTS NAME_TAKEN, INVALID_ARGUMENT TOOL_SOURCE_INVALID or TOOL_SCHEMA_INVALID, or
+    VALIDATION_FAILED for settings above the organization's limits.
+    """
     UpsertTool: _aio.UnaryUnaryMultiCallable[_tool_service_pb2.UpsertToolRequest, _tool_service_pb2.UpsertToolResponse]  # type: ignore[assignment]
     """UpsertTool makes the tool of this name, or changes it to what is given. What changes nothing makes no version."""
     GetTool: _aio.UnaryUnaryMultiCallable[_tool_service_pb2.GetToolRequest, _tool_service_pb2.GetToolResponse]  # type: ignore[assignment]
@@ -81,7 +85,9 @@ class ToolServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tool_service_pb2.CreateToolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tool_service_pb2.CreateToolResponse, _abc.Awaitable[_tool_service_pb2.CreateToolResponse]]:
-        """CreateTool makes a tool. ALREADY_EXISTS NAME_TAKEN, INVALID_ARGUMENT TOOL_SOURCE_INVALID or TOOL_SCHEMA_INVALID."""
+        """CreateTool makes a tool. ALREADY_EXISTS NAME_TAKEN, INVALID_ARGUMENT TOOL_SOURCE_INVALID or TOOL_SCHEMA_INVALID, or
+        VALIDATION_FAILED for settings above the organization's limits.
+        """
 
     @_abc_1.abstractmethod
     def UpsertTool(

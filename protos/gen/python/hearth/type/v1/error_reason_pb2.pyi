@@ -83,7 +83,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: a call of a tool with `secrets: ["TOKEN"]` before SetSecret TOKEN.
     """
     ERROR_REASON_PACKAGES_NOT_ALLOWED: _ErrorReason.ValueType  # 75
-    """FAILED_PRECONDITION. The tool needs Python packages, and the operator does not allow any.
+    """FAILED_PRECONDITION. The tool needs Python packages, and the operator does not allow any, or the organization's limit not so many.
     Example: a tool with `requirements` where HEARTH_PACKAGES_ALLOWED is not set.
     """
     ERROR_REASON_MCP_SERVER_FAILED: _ErrorReason.ValueType  # 76
@@ -203,7 +203,7 @@ ERROR_REASON_SECRET_MISSING: ErrorReason.ValueType  # 74
 Example: a call of a tool with `secrets: ["TOKEN"]` before SetSecret TOKEN.
 """
 ERROR_REASON_PACKAGES_NOT_ALLOWED: ErrorReason.ValueType  # 75
-"""FAILED_PRECONDITION. The tool needs Python packages, and the operator does not allow any.
+"""FAILED_PRECONDITION. The tool needs Python packages, and the operator does not allow any, or the organization's limit not so many.
 Example: a tool with `requirements` where HEARTH_PACKAGES_ALLOWED is not set.
 """
 ERROR_REASON_MCP_SERVER_FAILED: ErrorReason.ValueType  # 76

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hearth/user/v1/organization.proto\x12\x0ehearth.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x03\n\x0cOrganization\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x30\n\x05state\x18\x04 \x01(\x0e\x32!.hearth.user.v1.OrganizationState\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65lete_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x12\x32\n\x06limits\x18\t \x01(\x0b\x32\".hearth.user.v1.OrganizationLimits\x12\x30\n\x05usage\x18\n \x01(\x0b\x32!.hearth.user.v1.OrganizationUsage\x12\x30\n\x05purge\x18\x0b \x01(\x0b\x32!.hearth.user.v1.OrganizationPurge\"\xc6\x03\n\x12OrganizationLimits\x12-\n\x13requests_per_second\x18\x01 \x01(\x03\x42\x0b\xbaH\x08\"\x06\x18\xc0\x84=(\x01H\x00\x88\x01\x01\x12\x32\n\x18user_requests_per_second\x18\x02 \x01(\x03\x42\x0b\xbaH\x08\"\x06\x18\xc0\x84=(\x01H\x01\x88\x01\x01\x12+\n\x0f\x63oncurrent_runs\x18\x03 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x00H\x02\x88\x01\x01\x12\x30\n\x14user_concurrent_runs\x18\x04 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x00H\x03\x88\x01\x01\x12+\n\x0fstored_passages\x18\x05 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x00H\x04\x88\x01\x01\x12\x31\n\x15tool_calls_per_minute\x18\x06 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x00H\x05\x88\x01\x01\x42\x16\n\x14_requests_per_secondB\x1b\n\x19_user_requests_per_secondB\x12\n\x10_concurrent_runsB\x17\n\x15_user_concurrent_runsB\x12\n\x10_stored_passagesB\x18\n\x16_tool_calls_per_minute\"\xf7\x01\n\x11OrganizationUsage\x12\x32\n\x06limits\x18\x01 \x01(\x0b\x32\".hearth.user.v1.OrganizationLimits\x12\x18\n\x0b\x61\x63tive_runs\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x0fstored_passages\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12#\n\x16tool_calls_last_minute\x18\x04 \x01(\x03H\x02\x88\x01\x01\x12\x12\n\nunanswered\x18\x05 \x03(\tB\x0e\n\x0c_active_runsB\x12\n\x10_stored_passagesB\x19\n\x17_tool_calls_last_minute\"\xa1\x01\n\x11OrganizationPurge\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x08services\x18\x03 \x03(\x0b\x32\x1c.hearth.user.v1.ServicePurge\"\xb9\x01\n\x0cServicePurge\x12\x0f\n\x07service\x18\x01 \x01(\t\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x07removed\x18\x03 \x03(\x0b\x32).hearth.user.v1.ServicePurge.RemovedEntry\x1a.\n\x0cRemovedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01*\x97\x01\n\x11OrganizationState\x12\"\n\x1eORGANIZATION_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19ORGANIZATION_STATE_ACTIVE\x10\x01\x12\x1f\n\x1bORGANIZATION_STATE_DISABLED\x10\x02\x12\x1e\n\x1aORGANIZATION_STATE_DELETED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hearth/user/v1/organization.proto\x12\x0ehearth.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x03\n\x0cOrganization\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x30\n\x05state\x18\x04 \x01(\x0e\x32!.hearth.user.v1.OrganizationState\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65lete_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x12\x32\n\x06limits\x18\t \x01(\x0b\x32\".hearth.user.v1.OrganizationLimits\x12\x30\n\x05usage\x18\n \x01(\x0b\x32!.hearth.user.v1.OrganizationUsage\x12\x30\n\x05purge\x18\x0b \x01(\x0b\x32!.hearth.user.v1.OrganizationPurge\"\xd7\x05\n\x12OrganizationLimits\x12-\n\x13requests_per_second\x18\x01 \x01(\x03\x42\x0b\xbaH\x08\"\x06\x18\xc0\x84=(\x01H\x00\x88\x01\x01\x12\x32\n\x18user_requests_per_second\x18\x02 \x01(\x03\x42\x0b\xbaH\x08\"\x06\x18\xc0\x84=(\x01H\x01\x88\x01\x01\x12+\n\x0f\x63oncurrent_runs\x18\x03 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x00H\x02\x88\x01\x01\x12\x30\n\x14user_concurrent_runs\x18\x04 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x00H\x03\x88\x01\x01\x12+\n\x0fstored_passages\x18\x05 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x00H\x04\x88\x01\x01\x12\x31\n\x15tool_calls_per_minute\x18\x06 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x00H\x05\x88\x01\x01\x12+\n\x12max_tool_timeout_s\x18\x07 \x01(\x03\x42\n\xbaH\x07\"\x05\x18\xd8\x04(\x01H\x06\x88\x01\x01\x12,\n\x13max_tool_memory_mib\x18\x08 \x01(\x03\x42\n\xbaH\x07\"\x05\x18\x80 (\x10H\x07\x88\x01\x01\x12,\n\x13max_tool_output_kib\x18\t \x01(\x03\x42\n\xbaH\x07\"\x05\x18\x80 (\x01H\x08\x88\x01\x01\x12)\n\x11max_tool_packages\x18\n \x01(\x03\x42\t\xbaH\x06\"\x04\x18 (\x00H\t\x88\x01\x01\x42\x16\n\x14_requests_per_secondB\x1b\n\x19_user_requests_per_secondB\x12\n\x10_concurrent_runsB\x17\n\x15_user_concurrent_runsB\x12\n\x10_stored_passagesB\x18\n\x16_tool_calls_per_minuteB\x15\n\x13_max_tool_timeout_sB\x16\n\x14_max_tool_memory_mibB\x16\n\x14_max_tool_output_kibB\x14\n\x12_max_tool_packages\"\xf7\x01\n\x11OrganizationUsage\x12\x32\n\x06limits\x18\x01 \x01(\x0b\x32\".hearth.user.v1.OrganizationLimits\x12\x18\n\x0b\x61\x63tive_runs\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x0fstored_passages\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12#\n\x16tool_calls_last_minute\x18\x04 \x01(\x03H\x02\x88\x01\x01\x12\x12\n\nunanswered\x18\x05 \x03(\tB\x0e\n\x0c_active_runsB\x12\n\x10_stored_passagesB\x19\n\x17_tool_calls_last_minute\"\xa1\x01\n\x11OrganizationPurge\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x08services\x18\x03 \x03(\x0b\x32\x1c.hearth.user.v1.ServicePurge\"\xb9\x01\n\x0cServicePurge\x12\x0f\n\x07service\x18\x01 \x01(\t\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x07removed\x18\x03 \x03(\x0b\x32).hearth.user.v1.ServicePurge.RemovedEntry\x1a.\n\x0cRemovedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01*\x97\x01\n\x11OrganizationState\x12\"\n\x1eORGANIZATION_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19ORGANIZATION_STATE_ACTIVE\x10\x01\x12\x1f\n\x1bORGANIZATION_STATE_DISABLED\x10\x02\x12\x1e\n\x1aORGANIZATION_STATE_DELETED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,20 +45,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORGANIZATIONLIMITS'].fields_by_name['stored_passages']._serialized_options = b'\272H\n\"\010\030\200\224\353\334\003(\000'
   _globals['_ORGANIZATIONLIMITS'].fields_by_name['tool_calls_per_minute']._loaded_options = None
   _globals['_ORGANIZATIONLIMITS'].fields_by_name['tool_calls_per_minute']._serialized_options = b'\272H\n\"\010\030\200\224\353\334\003(\000'
+  _globals['_ORGANIZATIONLIMITS'].fields_by_name['max_tool_timeout_s']._loaded_options = None
+  _globals['_ORGANIZATIONLIMITS'].fields_by_name['max_tool_timeout_s']._serialized_options = b'\272H\007\"\005\030\330\004(\001'
+  _globals['_ORGANIZATIONLIMITS'].fields_by_name['max_tool_memory_mib']._loaded_options = None
+  _globals['_ORGANIZATIONLIMITS'].fields_by_name['max_tool_memory_mib']._serialized_options = b'\272H\007\"\005\030\200 (\020'
+  _globals['_ORGANIZATIONLIMITS'].fields_by_name['max_tool_output_kib']._loaded_options = None
+  _globals['_ORGANIZATIONLIMITS'].fields_by_name['max_tool_output_kib']._serialized_options = b'\272H\007\"\005\030\200 (\001'
+  _globals['_ORGANIZATIONLIMITS'].fields_by_name['max_tool_packages']._loaded_options = None
+  _globals['_ORGANIZATIONLIMITS'].fields_by_name['max_tool_packages']._serialized_options = b'\272H\006\"\004\030 (\000'
   _globals['_SERVICEPURGE_REMOVEDENTRY']._loaded_options = None
   _globals['_SERVICEPURGE_REMOVEDENTRY']._serialized_options = b'8\001'
-  _globals['_ORGANIZATIONSTATE']._serialized_start=1603
-  _globals['_ORGANIZATIONSTATE']._serialized_end=1754
+  _globals['_ORGANIZATIONSTATE']._serialized_start=1876
+  _globals['_ORGANIZATIONSTATE']._serialized_end=2027
   _globals['_ORGANIZATION']._serialized_start=116
   _globals['_ORGANIZATION']._serialized_end=541
   _globals['_ORGANIZATIONLIMITS']._serialized_start=544
-  _globals['_ORGANIZATIONLIMITS']._serialized_end=998
-  _globals['_ORGANIZATIONUSAGE']._serialized_start=1001
-  _globals['_ORGANIZATIONUSAGE']._serialized_end=1248
-  _globals['_ORGANIZATIONPURGE']._serialized_start=1251
-  _globals['_ORGANIZATIONPURGE']._serialized_end=1412
-  _globals['_SERVICEPURGE']._serialized_start=1415
-  _globals['_SERVICEPURGE']._serialized_end=1600
-  _globals['_SERVICEPURGE_REMOVEDENTRY']._serialized_start=1554
-  _globals['_SERVICEPURGE_REMOVEDENTRY']._serialized_end=1600
+  _globals['_ORGANIZATIONLIMITS']._serialized_end=1271
+  _globals['_ORGANIZATIONUSAGE']._serialized_start=1274
+  _globals['_ORGANIZATIONUSAGE']._serialized_end=1521
+  _globals['_ORGANIZATIONPURGE']._serialized_start=1524
+  _globals['_ORGANIZATIONPURGE']._serialized_end=1685
+  _globals['_SERVICEPURGE']._serialized_start=1688
+  _globals['_SERVICEPURGE']._serialized_end=1873
+  _globals['_SERVICEPURGE_REMOVEDENTRY']._serialized_start=1827
+  _globals['_SERVICEPURGE_REMOVEDENTRY']._serialized_end=1873
 # @@protoc_insertion_point(module_scope)

@@ -134,6 +134,10 @@ class OrganizationLimits(_message.Message):
     USER_CONCURRENT_RUNS_FIELD_NUMBER: _builtins.int
     STORED_PASSAGES_FIELD_NUMBER: _builtins.int
     TOOL_CALLS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    MAX_TOOL_TIMEOUT_S_FIELD_NUMBER: _builtins.int
+    MAX_TOOL_MEMORY_MIB_FIELD_NUMBER: _builtins.int
+    MAX_TOOL_OUTPUT_KIB_FIELD_NUMBER: _builtins.int
+    MAX_TOOL_PACKAGES_FIELD_NUMBER: _builtins.int
     requests_per_second: _builtins.int
     """Calls a second, in bursts of as many. To stop an organization set its state to DISABLED."""
     user_requests_per_second: _builtins.int
@@ -146,6 +150,16 @@ class OrganizationLimits(_message.Message):
     """Passages in archival memory, over all agents. 0: none can be added. Lowered below what is stored, it deletes nothing."""
     tool_calls_per_minute: _builtins.int
     """Executions of tools in a minute (see OrganizationUsage). 0: none. Built-in memory tools do not count."""
+    max_tool_timeout_s: _builtins.int
+    """Seconds that a call of a tool may take. A tool that asks for more cannot be made; a call of one that was made before is cut to
+    it. Absent, as of the three that follow: what the operator allows any tool, which is also the most.
+    """
+    max_tool_memory_mib: _builtins.int
+    """MiB of memory that a call of a tool in the sandbox may use."""
+    max_tool_output_kib: _builtins.int
+    """KiB that are kept of what a tool prints."""
+    max_tool_packages: _builtins.int
+    """Python packages that one tool may name. 0: none, whatever the operator allows."""
     def __init__(
         self,
         *,
@@ -155,13 +169,25 @@ class OrganizationLimits(_message.Message):
         user_concurrent_runs: _builtins.int | None = ...,
         stored_passages: _builtins.int | None = ...,
         tool_calls_per_minute: _builtins.int | None = ...,
+        max_tool_timeout_s: _builtins.int | None = ...,
+        max_tool_memory_mib: _builtins.int | None = ...,
+        max_tool_output_kib: _builtins.int | None = ...,
+        max_tool_packages: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_concurrent_runs", b"_concurrent_runs", "_requests_per_second", b"_requests_per_second", "_stored_passages", b"_stored_passages", "_tool_calls_per_minute", b"_tool_calls_per_minute", "_user_concurrent_runs", b"_user_concurrent_runs", "_user_requests_per_second", b"_user_requests_per_second", "concurrent_runs", b"concurrent_runs", "requests_per_second", b"requests_per_second", "stored_passages", b"stored_passages", "tool_calls_per_minute", b"tool_calls_per_minute", "user_concurrent_runs", b"user_concurrent_runs", "user_requests_per_second", b"user_requests_per_second"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_concurrent_runs", b"_concurrent_runs", "_max_tool_memory_mib", b"_max_tool_memory_mib", "_max_tool_output_kib", b"_max_tool_output_kib", "_max_tool_packages", b"_max_tool_packages", "_max_tool_timeout_s", b"_max_tool_timeout_s", "_requests_per_second", b"_requests_per_second", "_stored_passages", b"_stored_passages", "_tool_calls_per_minute", b"_tool_calls_per_minute", "_user_concurrent_runs", b"_user_concurrent_runs", "_user_requests_per_second", b"_user_requests_per_second", "concurrent_runs", b"concurrent_runs", "max_tool_memory_mib", b"max_tool_memory_mib", "max_tool_output_kib", b"max_tool_output_kib", "max_tool_packages", b"max_tool_packages", "max_tool_timeout_s", b"max_tool_timeout_s", "requests_per_second", b"requests_per_second", "stored_passages", b"stored_passages", "tool_calls_per_minute", b"tool_calls_per_minute", "user_concurrent_runs", b"user_concurrent_runs", "user_requests_per_second", b"user_requests_per_second"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_concurrent_runs", b"_concurrent_runs", "_requests_per_second", b"_requests_per_second", "_stored_passages", b"_stored_passages", "_tool_calls_per_minute", b"_tool_calls_per_minute", "_user_concurrent_runs", b"_user_concurrent_runs", "_user_requests_per_second", b"_user_requests_per_second", "concurrent_runs", b"concurrent_runs", "requests_per_second", b"requests_per_second", "stored_passages", b"stored_passages", "tool_calls_per_minute", b"tool_calls_per_minute", "user_concurrent_runs", b"user_concurrent_runs", "user_requests_per_second", b"user_requests_per_second"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_concurrent_runs", b"_concurrent_runs", "_max_tool_memory_mib", b"_max_tool_memory_mib", "_max_tool_output_kib", b"_max_tool_output_kib", "_max_tool_packages", b"_max_tool_packages", "_max_tool_timeout_s", b"_max_tool_timeout_s", "_requests_per_second", b"_requests_per_second", "_stored_passages", b"_stored_passages", "_tool_calls_per_minute", b"_tool_calls_per_minute", "_user_concurrent_runs", b"_user_concurrent_runs", "_user_requests_per_second", b"_user_requests_per_second", "concurrent_runs", b"concurrent_runs", "max_tool_memory_mib", b"max_tool_memory_mib", "max_tool_output_kib", b"max_tool_output_kib", "max_tool_packages", b"max_tool_packages", "max_tool_timeout_s", b"max_tool_timeout_s", "requests_per_second", b"requests_per_second", "stored_passages", b"stored_passages", "tool_calls_per_minute", b"tool_calls_per_minute", "user_concurrent_runs", b"user_concurrent_runs", "user_requests_per_second", b"user_requests_per_second"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__concurrent_runs: _TypeAlias = _typing.Literal["concurrent_runs"]  # noqa: Y015
     _WhichOneofArgType__concurrent_runs: _TypeAlias = _typing.Literal["_concurrent_runs", b"_concurrent_runs"]  # noqa: Y015
+    _WhichOneofReturnType__max_tool_memory_mib: _TypeAlias = _typing.Literal["max_tool_memory_mib"]  # noqa: Y015
+    _WhichOneofArgType__max_tool_memory_mib: _TypeAlias = _typing.Literal["_max_tool_memory_mib", b"_max_tool_memory_mib"]  # noqa: Y015
+    _WhichOneofReturnType__max_tool_output_kib: _TypeAlias = _typing.Literal["max_tool_output_kib"]  # noqa: Y015
+    _WhichOneofArgType__max_tool_output_kib: _TypeAlias = _typing.Literal["_max_tool_output_kib", b"_max_tool_output_kib"]  # noqa: Y015
+    _WhichOneofReturnType__max_tool_packages: _TypeAlias = _typing.Literal["max_tool_packages"]  # noqa: Y015
+    _WhichOneofArgType__max_tool_packages: _TypeAlias = _typing.Literal["_max_tool_packages", b"_max_tool_packages"]  # noqa: Y015
+    _WhichOneofReturnType__max_tool_timeout_s: _TypeAlias = _typing.Literal["max_tool_timeout_s"]  # noqa: Y015
+    _WhichOneofArgType__max_tool_timeout_s: _TypeAlias = _typing.Literal["_max_tool_timeout_s", b"_max_tool_timeout_s"]  # noqa: Y015
     _WhichOneofReturnType__requests_per_second: _TypeAlias = _typing.Literal["requests_per_second"]  # noqa: Y015
     _WhichOneofArgType__requests_per_second: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second"]  # noqa: Y015
     _WhichOneofReturnType__stored_passages: _TypeAlias = _typing.Literal["stored_passages"]  # noqa: Y015
@@ -174,6 +200,14 @@ class OrganizationLimits(_message.Message):
     _WhichOneofArgType__user_requests_per_second: _TypeAlias = _typing.Literal["_user_requests_per_second", b"_user_requests_per_second"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__concurrent_runs) -> _WhichOneofReturnType__concurrent_runs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tool_memory_mib) -> _WhichOneofReturnType__max_tool_memory_mib | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tool_output_kib) -> _WhichOneofReturnType__max_tool_output_kib | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tool_packages) -> _WhichOneofReturnType__max_tool_packages | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tool_timeout_s) -> _WhichOneofReturnType__max_tool_timeout_s | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__requests_per_second) -> _WhichOneofReturnType__requests_per_second | None: ...
     @_typing.overload
