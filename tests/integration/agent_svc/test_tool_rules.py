@@ -2,20 +2,25 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from agent_svc.domain.agent import AgentSettings
 from agent_svc.domain.changes import AgentChange
 from agent_svc.domain.event import EventType
-from agent_svc.domain.run import Run, RunState, RunStopReason
+from agent_svc.domain.run import BusyPolicy, Run, RunState, RunStopReason
+from agent_svc.domain.run_input import RunExtras
+from agent_svc.domain.tool import Tool
 from agent_svc.domain.tool_rules import AllowedAfter, MaxPerRun, RequiredBeforeExit, RunFirst, Terminal
 from agent_svc.interfaces.run_log import RunLog
+from agent_svc.managers.run_manager import Target
 from agent_svc.repositories.run_log import PostgresRunLog
+from chassis.errors import Aborted
 from tests.fakes.model_script import ScriptedCall, Step
 from tests.fakes.model_server import FakeModelServer
 from tests.integration.agent_svc.replica import Addresses, Replica, replica, types, until
@@ -322,10 +327,6 @@ async def test_what_a_provider_does_not_count_is_estimated(here: Replica, model:
 
 
 async def test_an_answer_is_not_corrected_beyond_the_limit_of_tokens(here: Replica, model: FakeModelServer) -> None:
-    from agent_svc.domain.run import BusyPolicy
-    from agent_svc.domain.run_input import RunExtras
-    from agent_svc.managers.run_manager import Target
-
     model.script("go", Step(text="no JSON", usage={"prompt_tokens": 60, "completion_tokens": 20}), Step(text="{}"))
     agent = await here.agent(settings=AgentSettings(max_run_tokens=80))
     extras = RunExtras((), json.dumps({"type": "object"}))
@@ -418,3 +419,21 @@ async def test_a_rule_is_kept_through_an_update_of_other_things(here: Replica) -
     changed = await here.core.agents.update(here.caller, agent.id, AgentChange(description="x"), "")
     assert changed.tool_rules == agent.tool_rules
     assert (await here.core.agents.get(here.caller, agent.id, "")).tool_rules == agent.tool_rules
+
+
+async def test_an_update_between_the_look_at_the_rules_and_the_change_is_noticed(
+    here: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_tools(here, "look", "act")
+    agent = await here.agent(tools=("look", "act"))
+    get_many = here.tools.get_many
+
+    async def and_meanwhile(tool_ids: Sequence[UUID]) -> Sequence[Tool]:
+        monkeypatch.setattr(here.tools, "get_many", get_many)
+        await here.core.agents.update(here.caller, agent.id, AgentChange(tool_ids=()), "")
+        return await get_many(tool_ids)
+
+    monkeypatch.setattr(here.tools, "get_many", and_meanwhile)
+    with pytest.raises(Aborted):
+        await here.core.agents.update(here.caller, agent.id, AgentChange(tool_rules=(Terminal("look"),)), "")
+    assert (await here.core.agents.get(here.caller, agent.id, "")).tool_rules == ()
