@@ -33,6 +33,7 @@ from agent_svc.managers.memory_tools import MemoryToolRunner
 from agent_svc.managers.model_choice import ModelChoice
 from agent_svc.managers.model_step import ModelStep
 from agent_svc.managers.patience import Patience
+from agent_svc.managers.rulings import Rulings
 from agent_svc.managers.run_manager import RunManager
 from agent_svc.managers.run_writer import RunWriter
 from agent_svc.managers.sweep import Sweep
@@ -140,6 +141,7 @@ def wire(outside: Outside, settings: AgentSettings, worker_id: str) -> Core:
         AgentCache(outside.work),
         ToolCache(outside.tool_catalog),
         outside.identities,
+        Rulings(outside.log),
         patience,
         settings.run_timeout_s,
         outside.revocations,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from agent_svc.domain.tool_rules import ToolRule
+
 DEFAULT_MAX_STEPS = 20
 DEFAULT_RECALL_TOKENS = 512
 DEFAULT_INSTRUCTIONS = (
@@ -28,6 +30,9 @@ class AgentSettings:
     time_zone: str | None = None
     fallback_models: tuple[str, ...] = ()
     reasoning_effort: str | None = None
+    max_run_tokens: int | None = None
+    max_run_seconds: int | None = None
+    parallel_tool_calls: bool | None = None
 
     @property
     def max_steps_or_default(self) -> int:
@@ -60,6 +65,7 @@ class Agent:
     tags: tuple[str, ...] = ()
     settings: AgentSettings = field(default_factory=AgentSettings)
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    tool_rules: tuple[ToolRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +98,4 @@ class AgentDraft:
     tags: tuple[str, ...] = ()
     settings: AgentSettings = field(default_factory=AgentSettings)
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    tool_rules: tuple[ToolRule, ...] = ()

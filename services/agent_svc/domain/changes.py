@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from agent_svc.domain.agent import Agent, AgentSettings
+from agent_svc.domain.tool_rules import ToolRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class AgentChange:
     tags: tuple[str, ...] | None = None
     settings: AgentSettings | None = None
     metadata: Mapping[str, str] | None = None
+    tool_rules: tuple[ToolRule, ...] | None = None
 
 
 def changed(agent: Agent, change: AgentChange, now: datetime) -> Agent:

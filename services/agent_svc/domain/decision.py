@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from agent_svc.domain.conversation import Message, MessageRole, ToolCallOutcome
 from agent_svc.domain.model import ToolCall
 from agent_svc.domain.run import RunStopReason
+from agent_svc.domain.tool_rules import Ruling
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +61,28 @@ class Finish:
 Action = CallModel | ExecuteTools | Finish
 
 
-def decide(messages: Sequence[Message], ledger: Mapping[str, LedgerEntry], *, steps: int, max_steps: int) -> Action:
+def decide(
+    messages: Sequence[Message],
+    ledger: Mapping[str, LedgerEntry],
+    *,
+    steps: int,
+    max_steps: int,
+    tokens_left: bool = True,
+    ruling: Ruling | None = None,
+) -> Action:
     """The next action of a run.
 
     `messages` are the run's own, oldest first (at least from its newest assistant message on), `ledger` its tool calls by id,
     `steps` the model calls that it has completed. A call that was begun by a worker that died is executed again only if
-    its tool may be repeated; otherwise the model is told that its outcome is unknown.
+    its tool may be repeated; otherwise the model is told that its outcome is unknown. `tokens_left` says whether the run may
+    use more tokens, `ruling` what tool rules say, None without any. A run that cannot keep them stops with ERROR.
     """
     last = _newest_assistant(messages)
+    going_on = _call_or_stop(steps, max_steps, tokens_left=tokens_left, ruling=ruling)
     if last is None:
-        return _call_or_stop(steps, max_steps)
+        return going_on
     if not last.tool_calls:
-        return Finish(RunStopReason.FINAL_ANSWER)
+        return going_on if ruling is not None and ruling.owed else Finish(RunStopReason.FINAL_ANSWER)
     answered = {
         message.tool_call_id for message in messages if message.role is MessageRole.TOOL and message.seq > last.seq
     }
@@ -80,7 +91,7 @@ def decide(messages: Sequence[Message], ledger: Mapping[str, LedgerEntry], *, st
     )
     if pending:
         return ExecuteTools(last, pending)
-    return _call_or_stop(steps, max_steps)
+    return going_on
 
 
 def _newest_assistant(messages: Sequence[Message]) -> Message | None:
@@ -90,8 +101,14 @@ def _newest_assistant(messages: Sequence[Message]) -> Message | None:
     return None
 
 
-def _call_or_stop(steps: int, max_steps: int) -> Action:
-    return CallModel(steps + 1) if steps < max_steps else Finish(RunStopReason.STEP_LIMIT)
+def _call_or_stop(steps: int, max_steps: int, *, tokens_left: bool, ruling: Ruling | None) -> Action:
+    if ruling is not None and ruling.must_end:
+        return Finish(RunStopReason.TERMINAL_TOOL)
+    if ruling is not None and ruling.stuck:
+        return Finish(RunStopReason.ERROR)
+    if steps >= max_steps:
+        return Finish(RunStopReason.STEP_LIMIT)
+    return CallModel(steps + 1) if tokens_left else Finish(RunStopReason.TOKEN_LIMIT)
 
 
 def _fate(entry: LedgerEntry | None) -> CallFate:

@@ -87,6 +87,7 @@ class ModelRequest:
     `model` is the provider's own name for it (`ChosenModel.provider_model`), not the catalog's `openai/<name>`.
     `None` leaves the provider's default; `max_output_tokens` counts reasoning too where the provider counts it.
     `output_schema` is a JSON Schema of type object: the answer's text is asked to be one JSON value that matches it.
+    Without `parallel_tool_calls` the model is asked for at most one call in an answer, where its provider has a way to say so.
     """
 
     model: str
@@ -98,6 +99,7 @@ class ModelRequest:
     stop: Sequence[str] = ()
     reasoning_effort: str | None = None
     output_schema: Mapping[str, Any] | None = None
+    parallel_tool_calls: bool = True
 
 
 @dataclass(frozen=True, slots=True)

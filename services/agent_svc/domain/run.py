@@ -42,6 +42,8 @@ class RunStopReason(enum.IntEnum):
     CANCELLED = 5
     ERROR = 6
     CONTENT_FILTER = 7
+    TOKEN_LIMIT = 8
+    TERMINAL_TOOL = 9
 
 
 class BusyPolicy(enum.IntEnum):
@@ -67,6 +69,11 @@ class TokenCount:
             self.output_tokens + other.output_tokens,
             self.cached_input_tokens + other.cached_input_tokens,
         )
+
+    @property
+    def total(self) -> int:
+        """Tokens read and written."""
+        return self.input_tokens + self.output_tokens
 
 
 @dataclass(frozen=True, slots=True)

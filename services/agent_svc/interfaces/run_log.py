@@ -62,6 +62,10 @@ class RunLog(Protocol):
         """The newest messages of the conversation up to that many estimated tokens, oldest first."""
         ...
 
+    async def run_messages(self, lease: Lease, run: Run, before_seq: int) -> tuple[Message, ...]:
+        """All of a run's own messages with a smaller seq, oldest first."""
+        ...
+
     async def commit(self, commit: Commit) -> Committed:
         """Writes a step. Ends the lease with the conversation's last run. Raises Fenced."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -12,7 +12,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from agent_svc.domain.agent import DEFAULT_BLOCKS, DEFAULT_INSTRUCTIONS, Agent, AgentDraft, AgentSettings
 from agent_svc.domain.changes import AgentChange, changed, etag
 from agent_svc.domain.conversation import Conversation
+from agent_svc.domain.memory_tools import BUILT_IN_BY_NAME
 from agent_svc.domain.model import ModelError, ModelNotUsable
+from agent_svc.domain.tool import Tool
+from agent_svc.domain.tool_rules import ToolRule, named
 from agent_svc.interfaces.identities import Identities
 from agent_svc.interfaces.memory import AgentBlocks
 from agent_svc.interfaces.model_provider import ModelCatalog
@@ -50,6 +53,8 @@ class AgentManager:
         what was made is forgotten again. Raises AlreadyExists NAME_TAKEN, InvalidArgument MODEL_UNKNOWN, NotFound for tools
         and blocks, and what memory answers.
         """
+        tools = await self._resolved(draft.tools)
+        _check_rules(draft.tool_rules, tools.values(), "")
         agent = Agent(
             id=ids.new(),
             organization_id=caller.organization_id,
@@ -57,10 +62,11 @@ class AgentManager:
             description=draft.description,
             model=await self._model_name(draft.model),
             instructions=draft.instructions or DEFAULT_INSTRUCTIONS,
-            tool_ids=await self._tool_ids(draft.tools),
+            tool_ids=tuple(tools),
             tags=draft.tags,
             settings=await self._checked(draft.settings),
             metadata=draft.metadata,
+            tool_rules=draft.tool_rules,
             default_conversation_id=ids.new(),
             create_time=(now := datetime.now(UTC)),
             update_time=now,
@@ -109,20 +115,26 @@ class AgentManager:
         return found[:size], len(found) > size
 
     async def update(self, caller: Identity, agent_id: UUID, change: AgentChange, given_etag: str) -> Agent:
-        """Raises NotFound, Aborted ETAG_MISMATCH, AlreadyExists NAME_TAKEN, InvalidArgument MODEL_UNKNOWN."""
+        """Raises NotFound, Aborted ETAG_MISMATCH, AlreadyExists NAME_TAKEN, InvalidArgument MODEL_UNKNOWN.
+
+        InvalidArgument too if the tool rules would name a tool that the agent would not have any more.
+        """
         if change.name is not None and not change.name.strip():
             raise invalid_field("agent.name", "must not be empty")
         if change.model:
             await self._model_name(change.model)
         if change.tool_ids:
-            await self._tool_ids([ids.encode("tool", tool_id) for tool_id in change.tool_ids])
+            await self._resolved([ids.encode("tool", tool_id) for tool_id in change.tool_ids])
         if change.settings is not None:
             await self._checked(change.settings)
+        checked = await self._check_rules_after(caller, agent_id, change)
         async with self._work.of(caller.organization_id) as transaction:
             found = await transaction.agents.get_for_update(agent_id)
             if found is None:
                 raise ids.absent("agent", agent_id)
             if given_etag and given_etag != etag(found.version):
+                raise etag_mismatch()
+            if checked is not None and checked.version != found.version:
                 raise etag_mismatch()
             agent = changed(found, change, datetime.now(UTC))
             await transaction.agents.save(agent)
@@ -165,13 +177,35 @@ class AgentManager:
                 raise invalid_field("settings.time_zone", "is not the name of a time zone") from None
         return settings
 
-    async def _tool_ids(self, references: Sequence[str]) -> tuple[UUID, ...]:
-        found: dict[UUID, None] = {}
+    async def _check_rules_after(self, caller: Identity, agent_id: UUID, change: AgentChange) -> Agent | None:
+        """Looks at rules and tools as they will be; returns the agent that it looked at, None if neither changes."""
+        if change.tool_ids is None and not change.tool_rules:
+            return None
+        found = await self.get(caller, agent_id, "")
+        rules = found.tool_rules if change.tool_rules is None else change.tool_rules
+        if not rules:
+            return None
+        tool_ids = found.tool_ids if change.tool_ids is None else change.tool_ids
+        _check_rules(rules, await self._tools.get_many(tool_ids) if tool_ids else (), "agent.")
+        return found
+
+    async def _resolved(self, references: Sequence[str]) -> dict[UUID, Tool]:
+        found: dict[UUID, Tool] = {}
         for reference in references:
             tool = await self._tools.resolve(reference)
             if tool.id is not None:
-                found[tool.id] = None
-        return tuple(found)
+                found[tool.id] = tool
+        return found
+
+
+def _check_rules(rules: Sequence[ToolRule], tools: Iterable[Tool], below: str) -> None:
+    """Raises InvalidArgument for the first name in the rules that none of the tools has, nor a built-in one."""
+    if not rules:
+        return
+    names = {tool.name for tool in tools} | BUILT_IN_BY_NAME.keys()
+    for path, name in named(rules):
+        if name not in names:
+            raise invalid_field(below + path, f"names {name!r}, which is not a tool of the agent")
 
 
 def _default_conversation(agent: Agent) -> Conversation:

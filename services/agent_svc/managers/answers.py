@@ -61,6 +61,8 @@ class Answers:
                 draft.problem = await _problem(progress, draft)
                 if not draft.problem or progress.correction is not None:
                     return draft
+                if not progress.tokens_left_after(draft.step.usage):
+                    return draft
                 progress.correction = Correction(draft.message.text, draft.problem, draft.step.usage)
                 await self._again(progress, f"the answer does not match the asked-for schema: {draft.problem}")
 
@@ -81,7 +83,8 @@ async def _problem(progress: Progress, draft: Draft) -> str:
     Checked beside the event loop: a tenant's schema may take its time.
     """
     schema = progress.output_schema
-    if schema is None or draft.message.tool_calls or draft.finished.stop_reason is StopReason.CONTENT_FILTER:
+    owed = progress.ruling is not None and progress.ruling.owed
+    if schema is None or owed or draft.message.tool_calls or draft.finished.stop_reason is StopReason.CONTENT_FILTER:
         return ""
     return await asyncio.to_thread(mismatch, schema, draft.message.text)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from uuid import UUID
 
 from agent_svc.domain.conversation import Message
@@ -13,7 +14,7 @@ from agent_svc.domain.event import EventPayload, MessageCompleted, RunFailed, Ru
 from agent_svc.domain.log import Committed, Ending, Fenced, Turn
 from agent_svc.domain.memory_tools import BUILT_IN_BY_NAME, BUILT_IN_TOOLS
 from agent_svc.domain.model import StopReason
-from agent_svc.domain.run import RunError, RunState, RunStopReason
+from agent_svc.domain.run import Run, RunError, RunState, RunStopReason
 from agent_svc.domain.tool import Tool
 from agent_svc.interfaces.identities import Identities
 from agent_svc.managers.answers import Answers
@@ -22,12 +23,15 @@ from agent_svc.managers.model_choice import ModelChoice
 from agent_svc.managers.model_step import Draft
 from agent_svc.managers.patience import Patience
 from agent_svc.managers.progress import Progress
+from agent_svc.managers.rulings import Rulings
 from agent_svc.managers.run_errors import (
     NOT_ACTIVE,
     STEP_LIMIT,
     TIME_LIMIT,
+    TOKEN_LIMIT,
     WITHHELD,
     GivenUp,
+    cannot_keep_rules,
     does_not_match,
     run_error,
 )
@@ -63,6 +67,7 @@ class RunLoop:
         agents: AgentCache,
         tools: ToolCache,
         identities: Identities,
+        rulings: Rulings,
         patience: Patience,
         run_timeout_s: float,
         revocations: Revocations,
@@ -74,6 +79,7 @@ class RunLoop:
         self._agents = agents
         self._tools = tools
         self._identities = identities
+        self._rulings = rulings
         self._patience = patience
         self._run_timeout_s = run_timeout_s
         self._revocations = revocations
@@ -94,6 +100,7 @@ class RunLoop:
                     identity = await self._identity(turn)
                     forget = self._revocations.when_void(identity, lambda: _end(limit, revoked))
                     progress = await self._begin(turn, history, identity)
+                    _limit_time(limit, turn.run, progress.agent.settings.max_run_seconds)
                     return await self._loop(progress)
                 except (Fenced, LogAway):
                     raise
@@ -155,11 +162,15 @@ class RunLoop:
     async def _loop(self, progress: Progress) -> Committed:
         turn = progress.turn
         while True:
+            if progress.agent.tool_rules:
+                await self._rulings.renew(progress)
             action = decide(
                 progress.own,
                 progress.ledger,
                 steps=progress.steps,
                 max_steps=progress.agent.settings.max_steps_or_default,
+                tokens_left=progress.tokens_left,
+                ruling=progress.ruling,
             )
             match action:
                 case CallModel(step):
@@ -168,11 +179,17 @@ class RunLoop:
                     if committed is not None:
                         return committed
                 case ExecuteTools(message, calls):
+                    due = calls if progress.calls_at_once else calls[:1]
                     with use(await self._identity(turn)):
-                        await self._tool_runner.run(progress, message, calls)
-                    progress.ledger.clear()
+                        await self._tool_runner.run(progress, message, due)
+                    for done in due:
+                        progress.ledger.pop(done.call.id, None)
                 case Finish(RunStopReason.STEP_LIMIT):
                     return await self._fail(turn, progress, STEP_LIMIT, RunStopReason.STEP_LIMIT)
+                case Finish(RunStopReason.TOKEN_LIMIT):
+                    return await self._fail(turn, progress, TOKEN_LIMIT, RunStopReason.TOKEN_LIMIT)
+                case Finish(RunStopReason.ERROR):
+                    return await self._fail(turn, progress, cannot_keep_rules(progress.ruling), RunStopReason.ERROR)
                 case Finish(stop_reason):
                     return await self._succeed(progress, stop_reason)
 
@@ -198,10 +215,26 @@ class RunLoop:
                 attempt=1,
             )
             return None
+        owed = progress.ruling is not None and progress.ruling.owed
+        if owed and draft.finished.stop_reason is not StopReason.CONTENT_FILTER:
+            # Kept, so that whoever goes on sees that this model was asked, but not the end.
+            progress.message_id, progress.attempt = ids.new(), 1
+            await self._writer.write(
+                progress.turn,
+                progress.history,
+                events,
+                step=draft.step,
+                next_message_id=progress.message_id,
+                attempt=1,
+            )
+            return None
         stop_reason = _STOPPED.get(draft.finished.stop_reason, RunStopReason.FINAL_ANSWER)
         if stop_reason is RunStopReason.CONTENT_FILTER:
             ending = Ending(RunState.FAILED, stop_reason, WITHHELD)
             events.append(RunFailed(stop_reason, WITHHELD, progress.usage))
+        elif draft.problem and not progress.tokens_left and progress.correction is None:
+            ending = Ending(RunState.FAILED, RunStopReason.TOKEN_LIMIT, TOKEN_LIMIT)
+            events.append(RunFailed(RunStopReason.TOKEN_LIMIT, TOKEN_LIMIT, progress.usage))
         elif draft.problem:
             error = does_not_match(draft.problem)
             ending = Ending(RunState.FAILED, RunStopReason.ERROR, error)
@@ -223,6 +256,16 @@ class RunLoop:
         event = RunFailed(stop_reason, error, usage)
         ending = Ending(RunState.FAILED, stop_reason, error)
         return await self._writer.write(turn, progress.history if progress else [], [event], ending=ending)
+
+
+def _limit_time(limit: asyncio.Timeout, run: Run, max_run_seconds: int | None) -> None:
+    """The agent's own limit, counted from when a first worker took the run, whichever worker that was."""
+    if max_run_seconds is None or limit.expired():
+        return
+    since = run.start_time or datetime.now(UTC)
+    left_s = max_run_seconds - (datetime.now(UTC) - since).total_seconds()
+    at = asyncio.get_running_loop().time() + max(0.0, left_s)
+    limit.reschedule(min(at, limit.when() or at))
 
 
 def _end(limit: asyncio.Timeout, revoked: asyncio.Event) -> None:

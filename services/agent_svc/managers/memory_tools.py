@@ -59,7 +59,7 @@ class MemoryToolRunner:
                 lambda: self._dispatch(agent_id, request_id, call), timeout_s=_TIMEOUT_S
             )
         except msgspec.ValidationError as error:
-            return failed(f"The arguments do not fit the tool's schema: {error}.")
+            return failed(f"The arguments do not fit the tool's schema: {error}. Call it again with arguments that do.")
         except DomainError as error:
             return failed(f"{error.message}.")
 

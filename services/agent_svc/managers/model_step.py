@@ -21,6 +21,7 @@ from agent_svc.domain.model import (
     ReasoningDelta,
     TextDelta,
     ToolCall,
+    ToolChoice,
     UserMessage,
 )
 from agent_svc.domain.prompt import Prompt, build, system_text
@@ -167,18 +168,38 @@ def _oldest_seq(window: Window) -> int:
 def _request(progress: Progress, prompt: Prompt) -> ModelRequest:
     settings = progress.agent.settings
     window = window_tokens(progress)
+    must_call = _tool_choice(progress) is ToolChoice.REQUIRED
     limit = settings.max_output_tokens
     if limit is None and window <= _SMALL_WINDOW_TOKENS:
         limit = answer_tokens(window)
     return ModelRequest(
         model=progress.model.provider_model,
-        messages=(*prompt.messages, *_sent_back(progress)),
-        tools=tuple(tool.spec for tool in progress.tools),
+        messages=(*prompt.messages, *_reminder(progress), *_sent_back(progress)),
+        # Without any that may be called, still what they are: earlier calls of theirs are in the messages.
+        tools=tuple(tool.spec for tool in progress.offered or progress.tools),
+        tool_choice=_tool_choice(progress),
+        parallel_tool_calls=settings.parallel_tool_calls is not False,
         temperature=settings.temperature,
         max_output_tokens=limit,
         reasoning_effort=settings.reasoning_effort or None,
-        output_schema=progress.output_schema,
+        # What must be a call is no answer yet.
+        output_schema=None if must_call else progress.output_schema,
     )
+
+
+def _tool_choice(progress: Progress) -> ToolChoice:
+    if progress.ruling is None:
+        return ToolChoice.AUTO
+    if not progress.ruling.allowed:
+        return ToolChoice.NONE
+    return ToolChoice.REQUIRED if progress.ruling.must_call else ToolChoice.AUTO
+
+
+def _reminder(progress: Progress) -> tuple[ChatMessage, ...]:
+    """What a model that has answered too early is told; not stored."""
+    if progress.ruling is None or not progress.ruling.reminder:
+        return ()
+    return (UserMessage(progress.ruling.reminder),)
 
 
 def _sent_back(progress: Progress) -> tuple[ChatMessage, ...]:
@@ -194,6 +215,8 @@ def _record(progress: Progress, step: int, prompt: Prompt, window: Window, finis
     pinned = kept[0].seq if window.pinned and kept else 0
     rest = kept[1:] if pinned else kept
     usage = TokenCount(finished.usage.input_tokens, finished.usage.output_tokens, finished.usage.cached_input_tokens)
+    if not finished.usage.reported and progress.agent.settings.max_run_tokens is not None:
+        usage = TokenCount(prompt.estimated_tokens + progress.tools_tokens, _estimated_output(finished))
     if progress.correction is not None:
         usage = usage.plus(progress.correction.usage)
     return RunStep(
@@ -206,10 +229,15 @@ def _record(progress: Progress, step: int, prompt: Prompt, window: Window, finis
         from_seq=rest[0].seq if rest else 0,
         through_seq=max((message.seq for message in rest), default=0),
         pinned_seq=pinned,
-        tool_names=tuple(tool.name for tool in progress.tools),
+        tool_names=tuple(tool.name for tool in progress.offered),
         estimated_tokens=prompt.estimated_tokens + progress.tools_tokens,
         usage=usage,
     )
+
+
+def _estimated_output(finished: ModelFinished) -> int:
+    texts = [finished.text, finished.reasoning, *(call.arguments_json for call in finished.tool_calls)]
+    return sum(map(estimate_tokens, texts))
 
 
 def _named_calls(calls: Sequence[ToolCall], own: Sequence[Message]) -> tuple[ToolCall, ...]:

@@ -15,6 +15,7 @@ from agent_svc.domain.output_schema import parsed
 from agent_svc.domain.prompt import CompiledMemory
 from agent_svc.domain.run import TokenCount
 from agent_svc.domain.tool import Tool
+from agent_svc.domain.tool_rules import Ruling, in_order
 from agent_svc.interfaces.model_provider import ChosenModel
 
 
@@ -31,7 +32,8 @@ class Correction:
 class Progress:
     """State of one run. `history` is what the model may see: this run's messages and those of the runs before it.
 
-    `model_name` is the name under which `model` was asked for, `fallbacks` those to try after it.
+    `model_name` is the name under which `model` was asked for, `fallbacks` those to try after it. `earlier` are the run's own
+    messages that `history` does not reach back to, read only for tool rules; `ruling` is what those say now, None without any.
     """
 
     turn: Turn
@@ -52,6 +54,8 @@ class Progress:
     model_name: str = ""
     fallbacks: list[str] = field(default_factory=list[str])
     correction: Correction | None = None
+    earlier: tuple[Message, ...] = ()
+    ruling: Ruling | None = None
 
     @property
     def own(self) -> list[Message]:
@@ -77,6 +81,28 @@ class Progress:
         text = next((message.output_schema for message in self.own if message.role is MessageRole.USER), "")
         return parsed(text) if text else None
 
+    @property
+    def offered(self) -> Sequence[Tool]:
+        """The tools that the next model call may use."""
+        if self.ruling is None:
+            return self.tools
+        return [tool for tool in self.tools if tool.name in self.ruling.allowed]
+
+    @property
+    def calls_at_once(self) -> bool:
+        """Whether the calls of one message are executed at the same time."""
+        return self.agent.settings.parallel_tool_calls is not False and not in_order(self.agent.tool_rules)
+
+    @property
+    def tokens_left(self) -> bool:
+        """Whether the run may call the model once more, by its limit of tokens."""
+        return self.tokens_left_after(TokenCount())
+
+    def tokens_left_after(self, more: TokenCount) -> bool:
+        """The same, once a step that is not counted yet has used this."""
+        most = self.agent.settings.max_run_tokens
+        return most is None or self.usage.total + more.total < most
+
     def tool_named(self, name: str) -> Tool | None:
-        """One of the tools that the model was offered."""
+        """One of the agent's tools."""
         return next((tool for tool in self.tools if tool.name == name), None)

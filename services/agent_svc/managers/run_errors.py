@@ -14,10 +14,12 @@ from agent_svc.domain.model import (
     QuotaExhausted,
 )
 from agent_svc.domain.run import RunError
+from agent_svc.domain.tool_rules import Ruling
 from chassis.errors import DomainError, FailedPrecondition, NotFound
 
 STEP_LIMIT = RunError("STEP_LIMIT_REACHED", "The run reached its limit of steps without a final answer.")
 TIME_LIMIT = RunError("TIME_LIMIT_REACHED", "The run reached its limit of time without a final answer.")
+TOKEN_LIMIT = RunError("TOKEN_LIMIT_REACHED", "The run reached its limit of tokens without a final answer.")
 WITHHELD = RunError("ANSWER_WITHHELD", "The model's provider withheld the answer by its content rules.")
 NOT_ACTIVE = RunError(
     "ORGANIZATION_NOT_ACTIVE", "The organization was disabled or deleted while the run was in progress."
@@ -32,6 +34,12 @@ class GivenUp(Exception):
 def does_not_match(problem: str) -> RunError:
     """The final answer breaks the run's output_schema."""
     return RunError("ANSWER_DOES_NOT_MATCH", f"The answer does not match the asked-for schema: {problem}.")
+
+
+def cannot_keep_rules(ruling: Ruling | None) -> RunError:
+    """The agent's tool rules ask for a call that cannot be made."""
+    owed = ", ".join(ruling.owed) if ruling is not None else ""
+    return RunError("TOOL_RULES_UNSATISFIABLE", f"The tool rules ask for a call that cannot be made: {owed}.")
 
 
 def run_error(error: Exception) -> RunError:

@@ -30,7 +30,7 @@ class _Changes(TypedDict, total=False):
 
 
 class LogAway(Exception):
-    """The log cannot be written now; whether the last commit happened is not known. The worker must stop."""
+    """The log cannot be written or read now; whether the last commit happened is not known. The worker must stop."""
 
 
 class RunWriter:

@@ -36,7 +36,7 @@ _CALL_ID = re.compile(r"[\x21-\x7e]{1,96}")
 
 
 class ToolRunner:
-    """Executes calls, those of one message at the same time."""
+    """Executes calls, those that it is given together at the same time."""
 
     def __init__(
         self, writer: RunWriter, executor: ToolExecutor, memory_tools: MemoryToolRunner, patience: Patience
@@ -48,7 +48,7 @@ class ToolRunner:
 
     def starts(self, progress: Progress, message: Message) -> tuple[list[EventPayload], tuple[LedgerStart, ...]]:
         """The events and ledger rows with which a message's calls begin, to be written together with it."""
-        return _begin(progress, message, message.tool_calls)
+        return _begin(progress, message, message.tool_calls if progress.calls_at_once else message.tool_calls[:1])
 
     async def run(self, progress: Progress, message: Message, calls: Sequence[PendingCall]) -> None:
         """Executes the calls and writes their results. Raises Fenced; then what still runs is cancelled."""
@@ -71,7 +71,10 @@ class ToolRunner:
         begun = time.monotonic()
         # Of this task alone: what the call leaves in other services' audit logs names the run.
         set_call(Call("", _request_id(progress, pending.call), ""))
-        if pending.fate is CallFate.REPORT_UNKNOWN:
+        forbidden = progress.ruling.refused.get(pending.call.id) if progress.ruling is not None else None
+        if forbidden:
+            result = failed(f"The tool was not run: {forbidden}")
+        elif pending.fate is CallFate.REPORT_UNKNOWN:
             result = UNKNOWN_OUTCOME
         else:
             await failpoint("tool.begun")
@@ -157,6 +160,8 @@ def _problem(tool: Tool | None, call: ToolCall, progress: Progress) -> str | Non
         arguments = msgspec.json.decode(call.arguments_json)
     except msgspec.DecodeError as error:
         return f"The arguments are not valid JSON ({error}). Write one JSON object that fits the tool's schema."
+    except RecursionError:
+        return "The arguments are nested too deeply. Write one flatter JSON object that fits the tool's schema."
     if not isinstance(arguments, dict):
         return "The arguments must be one JSON object that fits the tool's schema."
     return None

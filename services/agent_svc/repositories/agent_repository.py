@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from agent_svc.domain.agent import Agent, AgentSettings
+from agent_svc.domain.tool_rules import as_fields, from_fields
 from agent_svc.repositories.conversation_repository import delete_conversations
 from agent_svc.repositories.tables import agents, conversations
 from chassis.errors import AlreadyExists
@@ -98,6 +99,7 @@ def _values(agent: Agent) -> dict[str, Any]:
         "tags": list(agent.tags),
         "settings": msgspec.to_builtins(agent.settings),
         "metadata": dict(agent.metadata),
+        "tool_rules": [{"kind": kind} | fields for kind, fields in map(as_fields, agent.tool_rules)],
         "default_conversation_id": agent.default_conversation_id,
         "version": agent.version,
         "create_time": agent.create_time,
@@ -121,4 +123,5 @@ def _agent(row: Any) -> Agent:
         tags=tuple(row.tags),
         settings=msgspec.convert(row.settings, AgentSettings),
         metadata=row.metadata,
+        tool_rules=tuple(from_fields(fields.pop("kind"), fields) for fields in row.tool_rules),
     )

@@ -158,6 +158,14 @@ SELECT seq, id, run_id, run_seq, role, content::text, create_time, newer FROM (
 """,
 )
 
+RUN_MESSAGES = Prepared(
+    "run_messages",
+    """
+SELECT seq, id, run_id, run_seq, role, content::text, create_time FROM messages
+WHERE conversation_id = %(conversation)s AND run_id = %(run)s AND seq > %(after)s AND seq < %(before)s ORDER BY seq
+""",
+)
+
 LEDGER = Prepared("ledger", "SELECT tool_call_id, outcome, repeatable FROM tool_calls WHERE run_id = %(run)s")
 
 # Locks rows in the order of their ids, as everything that locks several does.

@@ -134,6 +134,11 @@ class PostgresRunLog:
         (rows,) = await self._pool.tenant(lease.organization_id, [sql.HISTORY], values)
         return tuple(message_from_row(row[:7]) for row in rows)
 
+    async def run_messages(self, lease: Lease, run: Run, before_seq: int) -> tuple[Message, ...]:
+        values = {"conversation": lease.conversation_id, "run": run.id, "after": run.first_seq, "before": before_seq}
+        (rows,) = await self._pool.tenant(lease.organization_id, [sql.RUN_MESSAGES], values)
+        return tuple(message_from_row(row) for row in rows)
+
     async def commit(self, commit: Commit) -> Committed:
         statement, values = commit_statement(commit)
         (rows,) = await self._pool.tenant(commit.lease.organization_id, [statement], values)

@@ -25,6 +25,7 @@ agents = sa.Table(
     sa.Column("tags", ARRAY(sa.Text)),
     sa.Column("settings", JSON),
     sa.Column("metadata", JSON),
+    sa.Column("tool_rules", JSON),
     sa.Column("default_conversation_id", sa.Uuid),
     sa.Column("version", sa.BigInteger),
     _time("create_time"),

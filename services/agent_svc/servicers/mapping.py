@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from google.protobuf.json_format import ParseDict
+
 from agent_svc.domain.agent import Agent, AgentDraft, AgentSettings, BlockDraft
 from agent_svc.domain.changes import AgentChange, etag
 from agent_svc.domain.conversation import Conversation, Message
 from agent_svc.domain.model import ModelDescription, ModelPrice
 from agent_svc.domain.run import Run, RunContext
+from agent_svc.domain.tool_rules import KINDS, ToolRule, as_fields, from_fields
 from agent_svc.servicers.event_codec import message_core, run_error, token_count
 from agent_svc.servicers.timestamps import timestamp
 from chassis import ids
@@ -41,6 +44,7 @@ def agent_to_proto(agent: Agent) -> agent_pb2.Agent:
         create_time=timestamp(agent.create_time),
         update_time=timestamp(agent.update_time),
         etag=etag(agent.version),
+        tool_rules=[ParseDict(dict([as_fields(one)]), agent_pb2.ToolRule()) for one in agent.tool_rules],
     )
 
 
@@ -60,6 +64,7 @@ def draft_from_proto(request: agent_service_pb2.CreateAgentRequest) -> AgentDraf
         tags=tuple(request.tags),
         settings=_settings_from_proto(request.settings),
         metadata=dict(request.metadata),
+        tool_rules=tuple(map(_rule_from_proto, request.tool_rules)),
     )
 
 
@@ -75,7 +80,15 @@ def change_from_proto(agent: agent_pb2.Agent, paths: Sequence[str]) -> AgentChan
         tags=tuple(agent.tags) if "tags" in wanted else None,
         settings=_settings_from_proto(agent.settings) if "settings" in wanted else None,
         metadata=dict(agent.metadata) if "metadata" in wanted else None,
+        tool_rules=tuple(map(_rule_from_proto, agent.tool_rules)) if "tool_rules" in wanted else None,
     )
+
+
+def _rule_from_proto(one: agent_pb2.ToolRule) -> ToolRule:
+    kind = one.WhichOneof("kind")
+    assert kind is not None  # The schema requires it.
+    values = {name: getattr(getattr(one, kind), name) for name in KINDS[kind].__dataclass_fields__}
+    return from_fields(kind, {n: v if isinstance(v, (str, int)) else list(v) for n, v in values.items()})
 
 
 def _settings_to_proto(settings: AgentSettings) -> agent_pb2.AgentSettings:
@@ -89,6 +102,9 @@ def _settings_to_proto(settings: AgentSettings) -> agent_pb2.AgentSettings:
         time_zone=settings.time_zone,
         fallback_models=settings.fallback_models,
         reasoning_effort=settings.reasoning_effort,
+        max_run_tokens=settings.max_run_tokens,
+        max_run_seconds=settings.max_run_seconds,
+        parallel_tool_calls=settings.parallel_tool_calls,
     )
 
 

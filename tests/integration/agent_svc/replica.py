@@ -18,6 +18,7 @@ from agent_svc.domain.agent import Agent, AgentDraft, AgentSettings
 from agent_svc.domain.event import EventType
 from agent_svc.domain.frame import EventFrame, Frame
 from agent_svc.domain.run import BusyPolicy, Run
+from agent_svc.domain.tool_rules import ToolRule
 from agent_svc.factory import Core, Memory, Outside, wire
 from agent_svc.managers.run_manager import Target
 from agent_svc.repositories.event_log import PostgresEventLog, PostgresIndexLog
@@ -58,9 +59,16 @@ class Replica:
         default_factory=lambda: Identity(ids.new(), ids.encode("user", ids.new()), Role.MEMBER, "token")
     )
 
-    async def agent(self, *, tools: tuple[str, ...] = (), settings: AgentSettings | None = None) -> Agent:
+    async def agent(
+        self,
+        *,
+        tools: tuple[str, ...] = (),
+        settings: AgentSettings | None = None,
+        tool_rules: tuple[ToolRule, ...] = (),
+    ) -> Agent:
         """A new agent with a name of its own."""
-        draft = AgentDraft(f"agent-{ids.new().hex}", tools=tools, settings=settings or AgentSettings())
+        name = f"agent-{ids.new().hex}"
+        draft = AgentDraft(name, tools=tools, settings=settings or AgentSettings(), tool_rules=tool_rules)
         with use(self.caller):
             return await self.core.agents.create(self.caller, draft, Once(None, lambda _: b""))
 

@@ -7,6 +7,7 @@ import grpc
 import pytest
 
 from chassis import ids
+from chassis.errors import DomainError
 from hearth.agent.v1 import (
     agent_pb2,
     agent_service_pb2,
@@ -85,6 +86,74 @@ async def test_what_cannot_be_made_says_why(client: Client, here: Replica) -> No
     assert block.reason == "RESOURCE_NOT_FOUND"
     assert len(here.memory.forgotten) == 1, "what was made for the agent that was not made is forgotten"
     assert (await client.agent(name="b")).name == "b"
+
+
+async def _nothing(arguments: dict[str, object]) -> str:
+    return ""
+
+
+def _rules() -> list[agent_pb2.ToolRule]:
+    return [
+        agent_pb2.ToolRule(run_first=agent_pb2.RunFirstRule(tool_names=["conversation_search", "look"])),
+        agent_pb2.ToolRule(terminal=agent_pb2.TerminalRule(tool_name="act")),
+        agent_pb2.ToolRule(allowed_after=agent_pb2.AllowedAfterRule(tool_name="look", allowed_tool_names=["act"])),
+        agent_pb2.ToolRule(allowed_after=agent_pb2.AllowedAfterRule(tool_name="act")),
+        agent_pb2.ToolRule(required_before_exit=agent_pb2.RequiredBeforeExitRule(tool_name="look")),
+        agent_pb2.ToolRule(max_per_run=agent_pb2.MaxPerRunRule(tool_name="look", calls=3)),
+    ]
+
+
+async def test_tool_rules_and_limits_come_back_as_they_were_given(client: Client, here: Replica) -> None:
+    agents = AgentServiceStub(client.channel)
+    for name in ("look", "act"):
+        here.tools.add(name, _nothing)
+    settings = agent_pb2.AgentSettings(max_run_tokens=10**12, max_run_seconds=60, parallel_tool_calls=False)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await client.agent(tools=["look", "act"], settings=agent_pb2.AgentSettings(max_run_tokens=0))
+    made = await client.agent(tools=["look", "act"], tool_rules=_rules(), settings=settings)
+    assert list(made.tool_rules) == _rules()
+    assert made.settings == settings
+    got = await agents.GetAgent(agent_service_pb2.GetAgentRequest(agent_id=made.id), metadata=client.md)
+    assert got.agent == made
+    del made.tool_rules[:]
+    request = agent_service_pb2.UpdateAgentRequest(agent=made)
+    request.update_mask.paths.append("tool_rules")
+    assert not (await agents.UpdateAgent(request, metadata=client.md)).agent.tool_rules
+
+
+async def test_rules_for_tools_that_the_agent_does_not_have_are_refused(client: Client, here: Replica) -> None:
+    agents = AgentServiceStub(client.channel)
+    for name in ("look", "act"):
+        here.tools.add(name, _nothing)
+
+    def path(error: DomainError) -> str:
+        assert (error.code, error.reason) == ("INVALID_ARGUMENT", "VALIDATION_FAILED")
+        (violation,) = error.field_violations
+        return violation.field
+
+    create = agent_service_pb2.CreateAgentRequest(name="r", tools=["look"], tool_rules=_rules())
+    error = await refused(agents.CreateAgent(create, metadata=client.md))
+    assert path(error) == "tool_rules[1].terminal.tool_name"
+    create = agent_service_pb2.CreateAgentRequest(name="r", tool_rules=[agent_pb2.ToolRule()])
+    assert path(await refused(agents.CreateAgent(create, metadata=client.md))).startswith("tool_rules[0]")
+
+    made = await client.agent(tools=["look", "act"], tool_rules=_rules()[2:3])
+    change = agent_service_pb2.UpdateAgentRequest(agent=made)
+    # The tool goes and the rule stays.
+    change.agent.tool_ids[:] = [one for one in made.tool_ids if one == made.tool_ids[0]]
+    change.update_mask.paths.append("tool_ids")
+    error = await refused(agents.UpdateAgent(change, metadata=client.md))
+    assert path(error) == "agent.tool_rules[0].allowed_after.allowed_tool_names[0]"
+    # A rule comes for a tool that is not there.
+    change = agent_service_pb2.UpdateAgentRequest(agent=made)
+    change.agent.tool_rules.add().terminal.tool_name = "nobody"
+    change.update_mask.paths.append("tool_rules")
+    error = await refused(agents.UpdateAgent(change, metadata=client.md))
+    assert path(error) == "agent.tool_rules[1].terminal.tool_name"
+    # Both go together.
+    change = agent_service_pb2.UpdateAgentRequest(agent=agent_pb2.Agent(id=made.id))
+    change.update_mask.paths.extend(["tool_ids", "tool_rules"])
+    assert not (await agents.UpdateAgent(change, metadata=client.md)).agent.tool_rules
 
 
 async def test_a_request_id_makes_one_agent(client: Client) -> None:

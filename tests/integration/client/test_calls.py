@@ -8,6 +8,8 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
+from hearth.agent.v1.agent_pb2 import TerminalRule, ToolRule
+from hearth.agent.v1.agent_service_pb2 import CreateAgentRequest
 from hearth_client import (
     AlreadyExistsError,
     AsyncHearth,
@@ -84,6 +86,14 @@ async def test_unavailable_is_tried_again_under_the_same_request_id(server: Fake
     requests = [request for name, request in server.calls if name == "CreateAgent"]
     assert len(requests) == 4
     assert len({request.SerializeToString() for request in requests}) == 1
+
+
+async def test_an_agents_tool_rules_are_passed_on(server: FakeHearth, client: AsyncHearth) -> None:
+    rules = [ToolRule(terminal=TerminalRule(tool_name="send"))]
+    await client.agents.create("demo", tools=["send"], tool_rules=rules)
+    (request,) = [request for name, request in server.calls if name == "CreateAgent"]
+    assert isinstance(request, CreateAgentRequest)
+    assert list(request.tool_rules) == rules
 
 
 async def test_a_key_is_not_made_twice(server: FakeHearth, client: AsyncHearth) -> None:

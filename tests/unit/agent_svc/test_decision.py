@@ -5,11 +5,26 @@ import pytest
 from agent_svc.domain.conversation import Message, ToolCallOutcome
 from agent_svc.domain.decision import Action, CallFate, CallModel, ExecuteTools, Finish, LedgerEntry, decide
 from agent_svc.domain.run import RunStopReason
+from agent_svc.domain.tool_rules import Ruling
 from tests.unit.agent_svc.conversations import assistant, result, user
 
 
-def decided(*messages: Message, ledger: tuple[LedgerEntry, ...] = (), steps: int = 0, max_steps: int = 20) -> Action:
-    return decide(messages, {entry.tool_call_id: entry for entry in ledger}, steps=steps, max_steps=max_steps)
+def decided(
+    *messages: Message,
+    ledger: tuple[LedgerEntry, ...] = (),
+    steps: int = 0,
+    max_steps: int = 20,
+    tokens_left: bool = True,
+    ruling: Ruling | None = None,
+) -> Action:
+    return decide(
+        messages,
+        {entry.tool_call_id: entry for entry in ledger},
+        steps=steps,
+        max_steps=max_steps,
+        tokens_left=tokens_left,
+        ruling=ruling,
+    )
 
 
 def fates(action: Action) -> dict[str, CallFate]:
@@ -91,3 +106,37 @@ def test_an_answer_at_the_limit_of_steps_is_a_success() -> None:
 
 def test_a_history_cut_before_the_user_message_is_enough() -> None:
     assert decided(assistant("", 4, "a"), result("a", 6), steps=7) == CallModel(8)
+
+
+OWES = Ruling(("log",), owed=("log",))
+
+
+def test_an_answer_does_not_end_a_run_that_owes_a_call() -> None:
+    early = user("hi", 2), assistant("done!", 4)
+    assert decided(*early, steps=1, ruling=OWES) == CallModel(2)
+    assert decided(*early, steps=1, ruling=Ruling(("log",))) == Finish(RunStopReason.FINAL_ANSWER)
+    assert decided(*early, steps=3, max_steps=3, ruling=OWES) == Finish(RunStopReason.STEP_LIMIT)
+
+
+def test_a_terminal_tool_ends_the_run_when_every_call_has_its_result() -> None:
+    over = Ruling((), must_end=True)
+    called = user("hi", 2), assistant("", 4, "a", "b"), result("a", 7)
+    assert fates(decided(*called, steps=1, ruling=over)) == {"b": CallFate.EXECUTE}
+    assert decided(*called, result("b", 9), steps=1, ruling=over) == Finish(RunStopReason.TERMINAL_TOOL)
+    ended = decided(*called, result("b", 9), steps=3, max_steps=3, tokens_left=False, ruling=over)
+    assert ended == Finish(RunStopReason.TERMINAL_TOOL)
+
+
+def test_a_run_that_cannot_keep_its_rules_stops_before_the_next_model_call() -> None:
+    stuck = Ruling((), owed=("log",), stuck=True)
+    assert decided(user("hi", 2), ruling=stuck) == Finish(RunStopReason.ERROR)
+    assert decided(user("hi", 2), assistant("done!", 4), steps=1, ruling=stuck) == Finish(RunStopReason.ERROR)
+
+
+def test_no_model_is_called_without_tokens() -> None:
+    called = user("hi", 2), assistant("", 4, "a")
+    assert fates(decided(*called, steps=1, tokens_left=False)) == {"a": CallFate.EXECUTE}
+    assert decided(*called, result("a", 7), steps=1, tokens_left=False) == Finish(RunStopReason.TOKEN_LIMIT)
+    assert decided(user("hi", 2), assistant("hello", 4), steps=1, tokens_left=False) == Finish(
+        RunStopReason.FINAL_ANSWER
+    )

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from hearth.agent.v1.agent_pb2 import Agent
+from hearth.agent.v1.agent_pb2 import Agent, AllowedAfterRule, MaxPerRunRule, RunFirstRule, ToolRule
 from hearth.agent.v1.conversation_pb2 import Message, MessageRole
 from hearth.agent.v1.event_pb2 import Frame
 from hearth.agent.v1.run_pb2 import ContextMessage, Run, RunContext, RunState
@@ -320,6 +320,25 @@ def test_creating_an_agent(fake: FakeHearth) -> None:
         "Be kind.",
     )
     assert run(fake, "agent", "create", "new", "--block", "persona").exit_code == 2
+
+
+def test_an_agent_is_shown_with_its_tool_rules(fake: FakeHearth) -> None:
+    rules = [
+        ToolRule(run_first=RunFirstRule(tool_names=["look", "read"])),
+        ToolRule(allowed_after=AllowedAfterRule(tool_name="look", allowed_tool_names=["read", "act"])),
+        ToolRule(allowed_after=AllowedAfterRule(tool_name="act")),
+        ToolRule(max_per_run=MaxPerRunRule(tool_name="act", calls=2)),
+        ToolRule(),
+    ]
+    fake.agent_list = [Agent(name="ruled", tool_rules=rules)]
+    shown = " ".join(run(fake, "agent", "show", "ruled").stdout.split())
+    assert (
+        "tool rules run_first look, read; allowed_after look: read, act; allowed_after act: none; max_per_run act: 2; "
+        "unknown to this version"
+    ) in shown
+    assert (
+        json.loads(run(fake, "agent", "show", "ruled", "--json").stdout)["tool_rules"][3]["max_per_run"]["calls"] == 2
+    )
 
 
 def test_failures_are_told_in_one_line(fake: FakeHearth) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from hearth.agent.v1.agent_pb2 import Agent, AgentSettings
+from hearth.agent.v1.agent_pb2 import Agent, AgentSettings, ToolRule
 from hearth.agent.v1.agent_service_pb2 import (
     BlockSpec,
     CreateAgentRequest,
@@ -49,10 +49,11 @@ class Agents:
         tags: Iterable[str] = (),
         settings: AgentSettings | None = None,
         metadata: Mapping[str, str] | None = None,
+        tool_rules: Iterable[ToolRule] = (),
         request_id: str = "",
     ) -> Agent:
         """A new agent. Empty `model` and `instructions` mean the server's defaults; `tools` are ids or names; `blocks` are label → value, or
-        BlockSpecs. Raises AlreadyExistsError NAME_TAKEN, InvalidArgumentError MODEL_UNKNOWN.
+        BlockSpecs; `tool_rules` name tools that the agent has. Raises AlreadyExistsError NAME_TAKEN, InvalidArgumentError MODEL_UNKNOWN.
         """
         specs = [BlockSpec(label=k, value=v) for k, v in blocks.items()] if isinstance(blocks, Mapping) else blocks
         request = CreateAgentRequest(
@@ -67,6 +68,7 @@ class Agents:
             tags=tags,
             settings=settings,
             metadata=metadata,
+            tool_rules=tool_rules,
         )
         return (await self._connection.call(self._stub.CreateAgent, request)).agent
 

@@ -1,11 +1,15 @@
 """`hearth agent`."""
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from hearth_client.cli._output import first, model_label, note, print_fields, print_json, print_table, shorten, when
 from hearth_client.cli._session import Session, examples, json_option, limit_option, pass_session, read_text
+
+if TYPE_CHECKING:
+    from hearth.agent.v1.agent_pb2 import ToolRule
 
 
 @click.group()
@@ -94,6 +98,7 @@ def show(session: Session, agent_name: str, as_json: bool) -> None:
             "description": found.description,
             "instructions": found.instructions,
             "tools": ", ".join(found.tool_ids),
+            "tool rules": "; ".join(_rule(one) for one in found.tool_rules),
             "tags": ", ".join(found.tags),
             "settings": settings,
             "conversation": found.default_conversation_id,
@@ -117,6 +122,21 @@ def delete(session: Session, agent_name: str, yes: bool) -> None:
         click.confirm(f"Delete agent {found.name} with its conversations and its memory?", abort=True, err=True)
     session.client.agents.delete(found.id)
     note(f"deleted agent {found.name} ({found.id})")
+
+
+def _rule(one: "ToolRule") -> str:
+    """As `allowed_after search: read, answer`."""
+    kind = one.WhichOneof("kind")
+    if kind is None:
+        return "unknown to this version"
+    values = [value for _, value in getattr(one, kind).ListFields()]
+    texts = [
+        value if isinstance(value, str) else str(value) if isinstance(value, int) else ", ".join(value)
+        for value in values
+    ]
+    if kind == "allowed_after" and len(texts) == 1:
+        texts.append("none")
+    return f"{kind} {': '.join(texts)}"
 
 
 def _block(text: str) -> tuple[str, str]:

@@ -96,6 +96,8 @@ def _add_tools(body: JsonObject, request: ModelRequest, *, thinking: bool) -> No
             only = not tools or request.tool_choice is ToolChoice.NONE
             choice = {"type": "tool", "name": name} if only else {"type": "any"}
         tools.append({"name": name, "description": _ANSWER_DESCRIPTION, "input_schema": request.output_schema})
+    if request.tools and not request.parallel_tool_calls and (choice is None or choice["type"] != "none"):
+        choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
     if tools:
         body["tools"] = tools
         if choice is not None:

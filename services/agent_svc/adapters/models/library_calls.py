@@ -63,6 +63,9 @@ _REFUSALS: tuple[tuple[type[Exception], type[ModelRejected]], ...] = (
     (exceptions.ModelRequestRejectedError, ModelRejected),
 )
 
+# The others have no way to say it, and the library warns.
+_ONE_CALL_AT_A_TIME = ("openai-responses",)
+
 
 def build(source: LibrarySource, name: str) -> ModelSource:
     """Gives the library's model for each call. Raises ImportError when its part of the library is not installed."""
@@ -112,6 +115,8 @@ class Calls:
             settings["thinking"] = request.reasoning_effort
         if request.tools and request.tool_choice.value != "auto":
             settings["tool_choice"] = request.tool_choice.value
+        if source.kind in _ONE_CALL_AT_A_TIME and request.tools and not request.parallel_tool_calls:
+            settings["parallel_tool_calls"] = False
         parameters = ModelRequestParameters(
             function_tools=[
                 ToolDefinition(

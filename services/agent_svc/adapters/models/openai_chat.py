@@ -30,6 +30,8 @@ _OPTIONAL_FIELDS = (
     "reasoning_content",
     "reasoning_details",
     "extra_content",
+    "parallel_tool_calls",
+    "tool_choice",
 )
 _UNKNOWN_FIELD = re.compile(
     r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|\bextra (?:inputs?|fields?|keys?)|not permitted|not allowed"

@@ -50,7 +50,8 @@ def encode_request(request: ModelRequest, dialect: Dialect) -> bytes:
     messages = _messages(request.messages, dialect) if dialect.with_tools else _plain(request.messages, dialect)
     body: JsonObject = {"model": request.model, "messages": list(messages), "stream": True}
     body["stream_options"] = {"include_usage": True}
-    if dialect.with_tools and request.tools:
+    # Not offered at all where none may be called: some servers do not know tool_choice.
+    if dialect.with_tools and request.tools and request.tool_choice is not ToolChoice.NONE:
         body["tools"] = [
             {
                 "type": "function",
@@ -60,6 +61,8 @@ def encode_request(request: ModelRequest, dialect: Dialect) -> bytes:
         ]
         if request.tool_choice is not ToolChoice.AUTO:
             body["tool_choice"] = request.tool_choice.value
+        if not request.parallel_tool_calls:
+            body["parallel_tool_calls"] = False
     if request.temperature is not None:
         body["temperature"] = request.temperature
     if request.max_output_tokens is not None:

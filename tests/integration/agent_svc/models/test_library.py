@@ -27,6 +27,7 @@ from agent_svc.domain.model import (
     StopReason,
     SystemMessage,
     TextDelta,
+    ToolChoice,
     ToolMessage,
     ToolSpec,
     UserMessage,
@@ -90,6 +91,23 @@ async def test_a_tool_turn_gives_back_what_was_signed(chosen: ChosenModel, serve
     sent = str(server.book.requests[1].body)
     assert "c2lnbmVk" in sent
     assert sent.count("rain") == 2
+
+
+async def test_tool_choices_reach_the_provider(chosen: ChosenModel, server: FakeModelServer) -> None:
+    request = ask(chosen, "x")
+    tools = [ToolSpec("weather", "Tells.")]
+    for choice in (ToolChoice.REQUIRED, ToolChoice.NONE):
+        await collect(
+            chosen.provider,
+            ModelRequest(request.model, request.messages, tools, choice, parallel_tool_calls=False),
+        )
+    required, none = (seen.body for seen in server.book.requests)
+    if "contents" in required:
+        assert required["toolConfig"]["functionCallingConfig"]["mode"] == "ANY"
+        assert "tools" not in none or none["toolConfig"]["functionCallingConfig"]["mode"] == "NONE"
+    else:
+        assert (required["tool_choice"], required["parallel_tool_calls"]) == ("required", False)
+        assert "tools" not in none or none["tool_choice"] == "none"
 
 
 @pytest.mark.parametrize(

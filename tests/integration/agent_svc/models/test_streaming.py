@@ -19,6 +19,7 @@ from agent_svc.domain.model import (
     SystemMessage,
     TextDelta,
     ToolCallDelta,
+    ToolChoice,
     ToolMessage,
     ToolSpec,
     UserMessage,
@@ -181,6 +182,24 @@ async def test_a_refused_option_is_left_out_from_then_on(server: FakeModelServer
     assert (await collect(openai, request))[1].text == "a"
     assert (await collect(openai, request))[1].text == "b"
     assert ["temperature" in seen.body for seen in server.book.requests] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("field", "refusal"),
+    [
+        ("parallel_tool_calls", "Unsupported parameter: 'parallel_tool_calls' is not supported with this model."),
+        ("tool_choice", "The reasoner does not support this tool_choice"),
+    ],
+)
+async def test_what_a_model_does_not_know_of_tools_is_left_out(
+    server: FakeModelServer, openai: OpenAIChatProvider, field: str, refusal: str
+) -> None:
+    server.script("option", Step(status=400, error=refusal), Step(text="a"))
+    tools = [ToolSpec("look", "Looks.")]
+    request = ModelRequest("o9", [UserMessage("option")], tools, ToolChoice.REQUIRED, parallel_tool_calls=False)
+    assert (await collect(openai, request))[1].text == "a"
+    assert [field in seen.body for seen in server.book.requests] == [True, False]
+    assert server.book.requests[1].body["tools"]
 
 
 async def test_the_key_travels_and_no_history_is_lost(server: FakeModelServer, provider: ModelProvider) -> None:

@@ -92,6 +92,27 @@ def test_tools_and_settings_have_their_places() -> None:
     assert (body["temperature"], body["max_tokens"], body["stop_sequences"]) == (0.3, 7, ["END"])
 
 
+def test_tool_choices() -> None:
+    def body(choice: ToolChoice, *, at_once: bool = True, tools: tuple[str, ...] = ("f",), **more: Any) -> Any:
+        specs = [ToolSpec(name, "") for name in tools]
+        request = ModelRequest("claude", [UserMessage("x")], specs, choice, parallel_tool_calls=at_once, **more)
+        return encode(request).get("tool_choice")
+
+    assert body(ToolChoice.AUTO) is None
+    assert body(ToolChoice.REQUIRED) == {"type": "any"}
+    # Earlier calls in the messages need their tools in the request, so they are there and may not be called.
+    assert body(ToolChoice.NONE) == {"type": "none"}
+    assert body(ToolChoice.AUTO, at_once=False) == {"type": "auto", "disable_parallel_tool_use": True}
+    assert body(ToolChoice.REQUIRED, at_once=False) == {"type": "any", "disable_parallel_tool_use": True}
+    assert body(ToolChoice.NONE, at_once=False) == {"type": "none"}
+    assert body(ToolChoice.AUTO, at_once=False, tools=()) is None
+    assert body(ToolChoice.AUTO, at_once=False, output_schema={"type": "object"}) == {
+        "type": "any",
+        "disable_parallel_tool_use": True,
+    }
+    assert body(ToolChoice.NONE, at_once=False, output_schema={"type": "object"})["type"] == "tool"
+
+
 def test_thinking_is_asked_for_and_its_proof_given_back() -> None:
     call = ToolCall("c1", "f", "{}")
     thought = AssistantMessage("", "because", (call,), signed(ThinkingBlock(7, "sig")))

@@ -65,6 +65,20 @@ def test_every_setting_has_its_place() -> None:
     assert (body["stop"], body["reasoning_effort"]) == (["END"], "low")
 
 
+def test_tool_choices() -> None:
+    def body(choice: ToolChoice, *, at_once: bool = True, tools: tuple[ToolSpec, ...] = (TOOL,)) -> dict[str, Any]:
+        request = ModelRequest("gpt", CONVERSATION, tools, choice, parallel_tool_calls=at_once)
+        return {name: value for name, value in encode(request).items() if "tool" in name}
+
+    sent = body(ToolChoice.AUTO)["tools"]
+    assert body(ToolChoice.AUTO) == {"tools": sent}
+    assert body(ToolChoice.REQUIRED) == {"tools": sent, "tool_choice": "required"}
+    assert body(ToolChoice.NONE) == {}
+    assert body(ToolChoice.AUTO, at_once=False) == {"tools": sent, "parallel_tool_calls": False}
+    assert body(ToolChoice.NONE, at_once=False) == {}
+    assert body(ToolChoice.AUTO, at_once=False, tools=()) == {}
+
+
 def test_calls_and_results_are_linked_and_broken_arguments_become_an_object() -> None:
     messages = encode(ModelRequest("gpt", CONVERSATION))["messages"]
     assert [message["role"] for message in messages] == ["system", "user", "assistant", "tool", "tool", "assistant"]

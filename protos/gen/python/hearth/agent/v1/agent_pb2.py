@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bhearth/agent/v1/agent.proto\x12\x0fhearth.agent.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x04\n\x05\x41gent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0forganization_id\x18\x02 \x01(\t\x12\x16\n\x04name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x17\n\x05model\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x1f\n\x0cinstructions\x18\x06 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\x12#\n\x08tool_ids\x18\x07 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x80\x01\"\x06r\x04\x10\x01\x18@\x12!\n\x04tags\x18\x08 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12\x30\n\x08settings\x18\t \x01(\x0b\x32\x1e.hearth.agent.v1.AgentSettings\x12P\n\x08metadata\x18\n \x03(\x0b\x32$.hearth.agent.v1.Agent.MetadataEntryB\x18\xbaH\x15\x9a\x01\x12\x10@\"\x07r\x05\x10\x01\x18\x80\x01*\x05r\x03\x18\x80 \x12\x1f\n\x17\x64\x65\x66\x61ult_conversation_id\x18\x0b \x01(\t\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0e \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc5\x04\n\rAgentSettings\x12\"\n\tmax_steps\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01H\x00\x88\x01\x01\x12\x31\n\x15\x63ontext_window_tokens\x18\x02 \x01(\x05\x42\r\xbaH\n\x1a\x08\x18\x80\xad\xe2\x04(\x80\x02H\x01\x88\x01\x01\x12\x31\n\x0btemperature\x18\x03 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\x00@)\x00\x00\x00\x00\x00\x00\x00\x00H\x02\x88\x01\x01\x12+\n\x11max_output_tokens\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01H\x03\x88\x01\x01\x12\x1b\n\x0epassive_recall\x18\x05 \x01(\x08H\x04\x88\x01\x01\x12/\n\x15passive_recall_tokens\x18\x06 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00H\x05\x88\x01\x01\x12\x1f\n\ttime_zone\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18@H\x06\x88\x01\x01\x12,\n\x0f\x66\x61llback_models\x18\x08 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x04\x18\x01\"\x07r\x05\x10\x01\x18\x80\x02\x12\x42\n\x10reasoning_effort\x18\t \x01(\tB#\xbaH r\x1eR\x00R\x07minimalR\x03lowR\x06mediumR\x04highH\x07\x88\x01\x01\x42\x0c\n\n_max_stepsB\x18\n\x16_context_window_tokensB\x0e\n\x0c_temperatureB\x14\n\x12_max_output_tokensB\x11\n\x0f_passive_recallB\x18\n\x16_passive_recall_tokensB\x0c\n\n_time_zoneB\x13\n\x11_reasoning_effortb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bhearth/agent/v1/agent.proto\x12\x0fhearth.agent.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe4\x04\n\x05\x41gent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0forganization_id\x18\x02 \x01(\t\x12\x16\n\x04name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x17\n\x05model\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x1f\n\x0cinstructions\x18\x06 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\x12#\n\x08tool_ids\x18\x07 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x80\x01\"\x06r\x04\x10\x01\x18@\x12!\n\x04tags\x18\x08 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12\x30\n\x08settings\x18\t \x01(\x0b\x32\x1e.hearth.agent.v1.AgentSettings\x12P\n\x08metadata\x18\n \x03(\x0b\x32$.hearth.agent.v1.Agent.MetadataEntryB\x18\xbaH\x15\x9a\x01\x12\x10@\"\x07r\x05\x10\x01\x18\x80\x01*\x05r\x03\x18\x80 \x12\x1f\n\x17\x64\x65\x66\x61ult_conversation_id\x18\x0b \x01(\t\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0e \x01(\t\x12\x37\n\ntool_rules\x18\x0f \x03(\x0b\x32\x19.hearth.agent.v1.ToolRuleB\x08\xbaH\x05\x92\x01\x02\x10@\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbc\x02\n\x08ToolRule\x12\x32\n\trun_first\x18\x01 \x01(\x0b\x32\x1d.hearth.agent.v1.RunFirstRuleH\x00\x12\x31\n\x08terminal\x18\x02 \x01(\x0b\x32\x1d.hearth.agent.v1.TerminalRuleH\x00\x12:\n\rallowed_after\x18\x03 \x01(\x0b\x32!.hearth.agent.v1.AllowedAfterRuleH\x00\x12G\n\x14required_before_exit\x18\x04 \x01(\x0b\x32\'.hearth.agent.v1.RequiredBeforeExitRuleH\x00\x12\x35\n\x0bmax_per_run\x18\x05 \x01(\x0b\x32\x1e.hearth.agent.v1.MaxPerRunRuleH\x00\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"9\n\x0cRunFirstRule\x12)\n\ntool_names\x18\x01 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x10\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\"-\n\x0cTerminalRule\x12\x1d\n\ttool_name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"c\n\x10\x41llowedAfterRule\x12\x1d\n\ttool_name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x30\n\x12\x61llowed_tool_names\x18\x02 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x10\x80\x01\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\"7\n\x16RequiredBeforeExitRule\x12\x1d\n\ttool_name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"I\n\rMaxPerRunRule\x12\x1d\n\ttool_name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x19\n\x05\x63\x61lls\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01\"\xfe\x05\n\rAgentSettings\x12\"\n\tmax_steps\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01H\x00\x88\x01\x01\x12\x31\n\x15\x63ontext_window_tokens\x18\x02 \x01(\x05\x42\r\xbaH\n\x1a\x08\x18\x80\xad\xe2\x04(\x80\x02H\x01\x88\x01\x01\x12\x31\n\x0btemperature\x18\x03 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\x00@)\x00\x00\x00\x00\x00\x00\x00\x00H\x02\x88\x01\x01\x12+\n\x11max_output_tokens\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01H\x03\x88\x01\x01\x12\x1b\n\x0epassive_recall\x18\x05 \x01(\x08H\x04\x88\x01\x01\x12/\n\x15passive_recall_tokens\x18\x06 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00H\x05\x88\x01\x01\x12\x1f\n\ttime_zone\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18@H\x06\x88\x01\x01\x12,\n\x0f\x66\x61llback_models\x18\x08 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x04\x18\x01\"\x07r\x05\x10\x01\x18\x80\x02\x12\x42\n\x10reasoning_effort\x18\t \x01(\tB#\xbaH r\x1eR\x00R\x07minimalR\x03lowR\x06mediumR\x04highH\x07\x88\x01\x01\x12+\n\x0emax_run_tokens\x18\n \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x01H\x08\x88\x01\x01\x12)\n\x0fmax_run_seconds\x18\x0b \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\x80\xa3\x05(\x01H\t\x88\x01\x01\x12 \n\x13parallel_tool_calls\x18\x0c \x01(\x08H\n\x88\x01\x01\x42\x0c\n\n_max_stepsB\x18\n\x16_context_window_tokensB\x0e\n\x0c_temperatureB\x14\n\x12_max_output_tokensB\x11\n\x0f_passive_recallB\x18\n\x16_passive_recall_tokensB\x0c\n\n_time_zoneB\x13\n\x11_reasoning_effortB\x11\n\x0f_max_run_tokensB\x12\n\x10_max_run_secondsB\x16\n\x14_parallel_tool_callsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,6 +49,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENT'].fields_by_name['tags']._serialized_options = b'\272H\020\222\001\r\020@\030\001\"\007r\005\020\001\030\200\001'
   _globals['_AGENT'].fields_by_name['metadata']._loaded_options = None
   _globals['_AGENT'].fields_by_name['metadata']._serialized_options = b'\272H\025\232\001\022\020@\"\007r\005\020\001\030\200\001*\005r\003\030\200 '
+  _globals['_AGENT'].fields_by_name['tool_rules']._loaded_options = None
+  _globals['_AGENT'].fields_by_name['tool_rules']._serialized_options = b'\272H\005\222\001\002\020@'
+  _globals['_TOOLRULE'].oneofs_by_name['kind']._loaded_options = None
+  _globals['_TOOLRULE'].oneofs_by_name['kind']._serialized_options = b'\272H\002\010\001'
+  _globals['_RUNFIRSTRULE'].fields_by_name['tool_names']._loaded_options = None
+  _globals['_RUNFIRSTRULE'].fields_by_name['tool_names']._serialized_options = b'\272H\022\222\001\017\010\001\020\020\030\001\"\007r\005\020\001\030\200\001'
+  _globals['_TERMINALRULE'].fields_by_name['tool_name']._loaded_options = None
+  _globals['_TERMINALRULE'].fields_by_name['tool_name']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_ALLOWEDAFTERRULE'].fields_by_name['tool_name']._loaded_options = None
+  _globals['_ALLOWEDAFTERRULE'].fields_by_name['tool_name']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_ALLOWEDAFTERRULE'].fields_by_name['allowed_tool_names']._loaded_options = None
+  _globals['_ALLOWEDAFTERRULE'].fields_by_name['allowed_tool_names']._serialized_options = b'\272H\021\222\001\016\020\200\001\030\001\"\007r\005\020\001\030\200\001'
+  _globals['_REQUIREDBEFOREEXITRULE'].fields_by_name['tool_name']._loaded_options = None
+  _globals['_REQUIREDBEFOREEXITRULE'].fields_by_name['tool_name']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_MAXPERRUNRULE'].fields_by_name['tool_name']._loaded_options = None
+  _globals['_MAXPERRUNRULE'].fields_by_name['tool_name']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_MAXPERRUNRULE'].fields_by_name['calls']._loaded_options = None
+  _globals['_MAXPERRUNRULE'].fields_by_name['calls']._serialized_options = b'\272H\007\032\005\030\350\007(\001'
   _globals['_AGENTSETTINGS'].fields_by_name['max_steps']._loaded_options = None
   _globals['_AGENTSETTINGS'].fields_by_name['max_steps']._serialized_options = b'\272H\007\032\005\030\350\007(\001'
   _globals['_AGENTSETTINGS'].fields_by_name['context_window_tokens']._loaded_options = None
@@ -65,10 +83,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENTSETTINGS'].fields_by_name['fallback_models']._serialized_options = b'\272H\020\222\001\r\020\004\030\001\"\007r\005\020\001\030\200\002'
   _globals['_AGENTSETTINGS'].fields_by_name['reasoning_effort']._loaded_options = None
   _globals['_AGENTSETTINGS'].fields_by_name['reasoning_effort']._serialized_options = b'\272H r\036R\000R\007minimalR\003lowR\006mediumR\004high'
+  _globals['_AGENTSETTINGS'].fields_by_name['max_run_tokens']._loaded_options = None
+  _globals['_AGENTSETTINGS'].fields_by_name['max_run_tokens']._serialized_options = b'\272H\013\"\t\030\200\240\224\245\215\035(\001'
+  _globals['_AGENTSETTINGS'].fields_by_name['max_run_seconds']._loaded_options = None
+  _globals['_AGENTSETTINGS'].fields_by_name['max_run_seconds']._serialized_options = b'\272H\010\032\006\030\200\243\005(\001'
   _globals['_AGENT']._serialized_start=111
-  _globals['_AGENT']._serialized_end=666
-  _globals['_AGENT_METADATAENTRY']._serialized_start=619
-  _globals['_AGENT_METADATAENTRY']._serialized_end=666
-  _globals['_AGENTSETTINGS']._serialized_start=669
-  _globals['_AGENTSETTINGS']._serialized_end=1250
+  _globals['_AGENT']._serialized_end=723
+  _globals['_AGENT_METADATAENTRY']._serialized_start=676
+  _globals['_AGENT_METADATAENTRY']._serialized_end=723
+  _globals['_TOOLRULE']._serialized_start=726
+  _globals['_TOOLRULE']._serialized_end=1042
+  _globals['_RUNFIRSTRULE']._serialized_start=1044
+  _globals['_RUNFIRSTRULE']._serialized_end=1101
+  _globals['_TERMINALRULE']._serialized_start=1103
+  _globals['_TERMINALRULE']._serialized_end=1148
+  _globals['_ALLOWEDAFTERRULE']._serialized_start=1150
+  _globals['_ALLOWEDAFTERRULE']._serialized_end=1249
+  _globals['_REQUIREDBEFOREEXITRULE']._serialized_start=1251
+  _globals['_REQUIREDBEFOREEXITRULE']._serialized_end=1306
+  _globals['_MAXPERRUNRULE']._serialized_start=1308
+  _globals['_MAXPERRUNRULE']._serialized_end=1381
+  _globals['_AGENTSETTINGS']._serialized_start=1384
+  _globals['_AGENTSETTINGS']._serialized_end=2150
 # @@protoc_insertion_point(module_scope)

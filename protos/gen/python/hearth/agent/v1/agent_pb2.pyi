@@ -59,6 +59,7 @@ class Agent(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    TOOL_RULES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Server-assigned, `agent_…`."""
     organization_id: _builtins.str
@@ -99,6 +100,10 @@ class Agent(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last changed."""
 
+    @_builtins.property
+    def tool_rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolRule]:
+        """Which tools its runs may or must call when; all of them hold. They name tools that it has, built-in ones included."""
+
     def __init__(
         self,
         *,
@@ -116,14 +121,194 @@ class Agent(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        tool_rules: _abc.Iterable[Global___ToolRule] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "settings", b"settings", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "default_conversation_id", b"default_conversation_id", "description", b"description", "etag", b"etag", "id", b"id", "instructions", b"instructions", "metadata", b"metadata", "model", b"model", "name", b"name", "organization_id", b"organization_id", "settings", b"settings", "tags", b"tags", "tool_ids", b"tool_ids", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "default_conversation_id", b"default_conversation_id", "description", b"description", "etag", b"etag", "id", b"id", "instructions", b"instructions", "metadata", b"metadata", "model", b"model", "name", b"name", "organization_id", b"organization_id", "settings", b"settings", "tags", b"tags", "tool_ids", b"tool_ids", "tool_rules", b"tool_rules", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Agent: _TypeAlias = Agent  # noqa: Y015
+
+@_typing.final
+class ToolRule(_message.Message):
+    """ToolRule limits which tools a run may call next. A call counts once it has reached its tool, whatever came of it. A call that
+    a rule forbids is not executed: the model is told what it may call instead, and the run goes on. A run in which a rule asks for
+    a call that the others forbid for ever, or whose tool is gone, fails with TOOL_RULES_UNSATISFIABLE.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIRST_FIELD_NUMBER: _builtins.int
+    TERMINAL_FIELD_NUMBER: _builtins.int
+    ALLOWED_AFTER_FIELD_NUMBER: _builtins.int
+    REQUIRED_BEFORE_EXIT_FIELD_NUMBER: _builtins.int
+    MAX_PER_RUN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def run_first(self) -> Global___RunFirstRule:
+        """The run's first calls."""
+
+    @_builtins.property
+    def terminal(self) -> Global___TerminalRule:
+        """The run ends with this tool's result."""
+
+    @_builtins.property
+    def allowed_after(self) -> Global___AllowedAfterRule:
+        """What may be called right after a tool."""
+
+    @_builtins.property
+    def required_before_exit(self) -> Global___RequiredBeforeExitRule:
+        """No answer before this tool was called."""
+
+    @_builtins.property
+    def max_per_run(self) -> Global___MaxPerRunRule:
+        """Most calls of a tool in a run."""
+
+    def __init__(
+        self,
+        *,
+        run_first: Global___RunFirstRule | None = ...,
+        terminal: Global___TerminalRule | None = ...,
+        allowed_after: Global___AllowedAfterRule | None = ...,
+        required_before_exit: Global___RequiredBeforeExitRule | None = ...,
+        max_per_run: Global___MaxPerRunRule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allowed_after", b"allowed_after", "kind", b"kind", "max_per_run", b"max_per_run", "required_before_exit", b"required_before_exit", "run_first", b"run_first", "terminal", b"terminal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_after", b"allowed_after", "kind", b"kind", "max_per_run", b"max_per_run", "required_before_exit", b"required_before_exit", "run_first", b"run_first", "terminal", b"terminal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["run_first", "terminal", "allowed_after", "required_before_exit", "max_per_run"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___ToolRule: _TypeAlias = ToolRule  # noqa: Y015
+
+@_typing.final
+class RunFirstRule(_message.Message):
+    """RunFirstRule: a run calls these tools, in this order, before it calls any other and before it answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOL_NAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tool_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of tools. Several rules of this kind are one list."""
+
+    def __init__(
+        self,
+        *,
+        tool_names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tool_names", b"tool_names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunFirstRule: _TypeAlias = RunFirstRule  # noqa: Y015
+
+@_typing.final
+class TerminalRule(_message.Message):
+    """TerminalRule: the run succeeds with this tool's result, and the model is not called again. A call that failed does not end it.
+    While another tool must be called before the run may end, this one may not be called.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOL_NAME_FIELD_NUMBER: _builtins.int
+    tool_name: _builtins.str
+    """Name of the tool."""
+    def __init__(
+        self,
+        *,
+        tool_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tool_name", b"tool_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TerminalRule: _TypeAlias = TerminalRule  # noqa: Y015
+
+@_typing.final
+class AllowedAfterRule(_message.Message):
+    """AllowedAfterRule: right after a call of one tool, only these may be called. The run may also answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOL_NAME_FIELD_NUMBER: _builtins.int
+    ALLOWED_TOOL_NAMES_FIELD_NUMBER: _builtins.int
+    tool_name: _builtins.str
+    """Name of the tool that was called."""
+    @_builtins.property
+    def allowed_tool_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the tools that may follow; none: no tool."""
+
+    def __init__(
+        self,
+        *,
+        tool_name: _builtins.str = ...,
+        allowed_tool_names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_tool_names", b"allowed_tool_names", "tool_name", b"tool_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllowedAfterRule: _TypeAlias = AllowedAfterRule  # noqa: Y015
+
+@_typing.final
+class RequiredBeforeExitRule(_message.Message):
+    """RequiredBeforeExitRule: the run does not end with an answer before this tool was called. A model that answers earlier is told so
+    and asked again, which is a step of the run.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOL_NAME_FIELD_NUMBER: _builtins.int
+    tool_name: _builtins.str
+    """Name of the tool."""
+    def __init__(
+        self,
+        *,
+        tool_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tool_name", b"tool_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequiredBeforeExitRule: _TypeAlias = RequiredBeforeExitRule  # noqa: Y015
+
+@_typing.final
+class MaxPerRunRule(_message.Message):
+    """MaxPerRunRule: a run calls this tool at most so often."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOL_NAME_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    tool_name: _builtins.str
+    """Name of the tool."""
+    calls: _builtins.int
+    """Most calls: 1 to 1,000."""
+    def __init__(
+        self,
+        *,
+        tool_name: _builtins.str = ...,
+        calls: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "tool_name", b"tool_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MaxPerRunRule: _TypeAlias = MaxPerRunRule  # noqa: Y015
 
 @_typing.final
 class AgentSettings(_message.Message):
@@ -140,6 +325,9 @@ class AgentSettings(_message.Message):
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     FALLBACK_MODELS_FIELD_NUMBER: _builtins.int
     REASONING_EFFORT_FIELD_NUMBER: _builtins.int
+    MAX_RUN_TOKENS_FIELD_NUMBER: _builtins.int
+    MAX_RUN_SECONDS_FIELD_NUMBER: _builtins.int
+    PARALLEL_TOOL_CALLS_FIELD_NUMBER: _builtins.int
     max_steps: _builtins.int
     """Most model calls in one run: 1 to 1,000, default 20."""
     context_window_tokens: _builtins.int
@@ -157,6 +345,19 @@ class AgentSettings(_message.Message):
     reasoning_effort: _builtins.str
     """How hard a reasoning model shall think: `minimal`, `low`, `medium` or `high`; default: the provider's. Models that do not
     reason ignore it.
+    """
+    max_run_tokens: _builtins.int
+    """Most tokens of one run, input and output of all its model calls together, checked before each call: the call that goes beyond
+    is the last, and the run fails with TOKEN_LIMIT_REACHED if that gives no answer. What a provider does not count is estimated.
+    Default: no limit.
+    """
+    max_run_seconds: _builtins.int
+    """Most seconds of one run from when a worker first took it; the service's own limit (HEARTH_RUN_TIMEOUT_S) holds as well.
+    Default: only that.
+    """
+    parallel_tool_calls: _builtins.bool
+    """Whether calls of one message are executed at the same time; default true. False: one after the other, and the provider is
+    told to ask for one at a time. Tool rules that speak of an order have the calls executed one after the other anyway.
     """
     @_builtins.property
     def fallback_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -176,17 +377,26 @@ class AgentSettings(_message.Message):
         time_zone: _builtins.str | None = ...,
         fallback_models: _abc.Iterable[_builtins.str] | None = ...,
         reasoning_effort: _builtins.str | None = ...,
+        max_run_tokens: _builtins.int | None = ...,
+        max_run_seconds: _builtins.int | None = ...,
+        parallel_tool_calls: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_max_output_tokens", b"_max_output_tokens", "_max_steps", b"_max_steps", "_passive_recall", b"_passive_recall", "_passive_recall_tokens", b"_passive_recall_tokens", "_reasoning_effort", b"_reasoning_effort", "_temperature", b"_temperature", "_time_zone", b"_time_zone", "context_window_tokens", b"context_window_tokens", "max_output_tokens", b"max_output_tokens", "max_steps", b"max_steps", "passive_recall", b"passive_recall", "passive_recall_tokens", b"passive_recall_tokens", "reasoning_effort", b"reasoning_effort", "temperature", b"temperature", "time_zone", b"time_zone"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_max_output_tokens", b"_max_output_tokens", "_max_run_seconds", b"_max_run_seconds", "_max_run_tokens", b"_max_run_tokens", "_max_steps", b"_max_steps", "_parallel_tool_calls", b"_parallel_tool_calls", "_passive_recall", b"_passive_recall", "_passive_recall_tokens", b"_passive_recall_tokens", "_reasoning_effort", b"_reasoning_effort", "_temperature", b"_temperature", "_time_zone", b"_time_zone", "context_window_tokens", b"context_window_tokens", "max_output_tokens", b"max_output_tokens", "max_run_seconds", b"max_run_seconds", "max_run_tokens", b"max_run_tokens", "max_steps", b"max_steps", "parallel_tool_calls", b"parallel_tool_calls", "passive_recall", b"passive_recall", "passive_recall_tokens", b"passive_recall_tokens", "reasoning_effort", b"reasoning_effort", "temperature", b"temperature", "time_zone", b"time_zone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_max_output_tokens", b"_max_output_tokens", "_max_steps", b"_max_steps", "_passive_recall", b"_passive_recall", "_passive_recall_tokens", b"_passive_recall_tokens", "_reasoning_effort", b"_reasoning_effort", "_temperature", b"_temperature", "_time_zone", b"_time_zone", "context_window_tokens", b"context_window_tokens", "fallback_models", b"fallback_models", "max_output_tokens", b"max_output_tokens", "max_steps", b"max_steps", "passive_recall", b"passive_recall", "passive_recall_tokens", b"passive_recall_tokens", "reasoning_effort", b"reasoning_effort", "temperature", b"temperature", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_max_output_tokens", b"_max_output_tokens", "_max_run_seconds", b"_max_run_seconds", "_max_run_tokens", b"_max_run_tokens", "_max_steps", b"_max_steps", "_parallel_tool_calls", b"_parallel_tool_calls", "_passive_recall", b"_passive_recall", "_passive_recall_tokens", b"_passive_recall_tokens", "_reasoning_effort", b"_reasoning_effort", "_temperature", b"_temperature", "_time_zone", b"_time_zone", "context_window_tokens", b"context_window_tokens", "fallback_models", b"fallback_models", "max_output_tokens", b"max_output_tokens", "max_run_seconds", b"max_run_seconds", "max_run_tokens", b"max_run_tokens", "max_steps", b"max_steps", "parallel_tool_calls", b"parallel_tool_calls", "passive_recall", b"passive_recall", "passive_recall_tokens", b"passive_recall_tokens", "reasoning_effort", b"reasoning_effort", "temperature", b"temperature", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_window_tokens: _TypeAlias = _typing.Literal["context_window_tokens"]  # noqa: Y015
     _WhichOneofArgType__context_window_tokens: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens"]  # noqa: Y015
     _WhichOneofReturnType__max_output_tokens: _TypeAlias = _typing.Literal["max_output_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_output_tokens: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__max_run_seconds: _TypeAlias = _typing.Literal["max_run_seconds"]  # noqa: Y015
+    _WhichOneofArgType__max_run_seconds: _TypeAlias = _typing.Literal["_max_run_seconds", b"_max_run_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__max_run_tokens: _TypeAlias = _typing.Literal["max_run_tokens"]  # noqa: Y015
+    _WhichOneofArgType__max_run_tokens: _TypeAlias = _typing.Literal["_max_run_tokens", b"_max_run_tokens"]  # noqa: Y015
     _WhichOneofReturnType__max_steps: _TypeAlias = _typing.Literal["max_steps"]  # noqa: Y015
     _WhichOneofArgType__max_steps: _TypeAlias = _typing.Literal["_max_steps", b"_max_steps"]  # noqa: Y015
+    _WhichOneofReturnType__parallel_tool_calls: _TypeAlias = _typing.Literal["parallel_tool_calls"]  # noqa: Y015
+    _WhichOneofArgType__parallel_tool_calls: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls"]  # noqa: Y015
     _WhichOneofReturnType__passive_recall: _TypeAlias = _typing.Literal["passive_recall"]  # noqa: Y015
     _WhichOneofArgType__passive_recall: _TypeAlias = _typing.Literal["_passive_recall", b"_passive_recall"]  # noqa: Y015
     _WhichOneofReturnType__passive_recall_tokens: _TypeAlias = _typing.Literal["passive_recall_tokens"]  # noqa: Y015
@@ -202,7 +412,13 @@ class AgentSettings(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_output_tokens) -> _WhichOneofReturnType__max_output_tokens | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_run_seconds) -> _WhichOneofReturnType__max_run_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_run_tokens) -> _WhichOneofReturnType__max_run_tokens | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_steps) -> _WhichOneofReturnType__max_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parallel_tool_calls) -> _WhichOneofReturnType__parallel_tool_calls | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__passive_recall) -> _WhichOneofReturnType__passive_recall | None: ...
     @_typing.overload

@@ -29,7 +29,7 @@ from hearth.type.v1 import access_pb2 as hearth_dot_type_dot_v1_dot_access__pb2
 from hearth.type.v1 import audit_pb2 as hearth_dot_type_dot_v1_dot_audit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hearth/agent/v1/agent_service.proto\x12\x0fhearth.agent.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1bhearth/agent/v1/agent.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\"\xa2\x04\n\x12\x43reateAgentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12-\n\x04name\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]+$\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x17\n\x05model\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x1f\n\x0cinstructions\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\x12!\n\x05tools\x18\x06 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\x80\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12\x34\n\x06\x62locks\x18\x07 \x03(\x0b\x32\x1a.hearth.agent.v1.BlockSpecB\x08\xbaH\x05\x92\x01\x02\x10@\x12%\n\tblock_ids\x18\x08 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10@\x18\x01\"\x06r\x04\x10\x01\x18@\x12!\n\x04tags\x18\t \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12\x30\n\x08settings\x18\n \x01(\x0b\x32\x1e.hearth.agent.v1.AgentSettings\x12]\n\x08metadata\x18\x0b \x03(\x0b\x32\x31.hearth.agent.v1.CreateAgentRequest.MetadataEntryB\x18\xbaH\x15\x9a\x01\x12\x10@\"\x07r\x05\x10\x01\x18\x80\x01*\x05r\x03\x18\x80 \x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x92\x01\n\tBlockSpec\x12\x30\n\x05label\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,62}$\x12\x18\n\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x8d\x06\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x1a\n\x05limit\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\"<\n\x13\x43reateAgentResponse\x12%\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x16.hearth.agent.v1.Agent\"Y\n\x0fGetAgentRequest\x12\x1d\n\x08\x61gent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12\x1a\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00\x42\x0b\n\x02\x62y\x12\x05\xbaH\x02\x08\x01\"9\n\x10GetAgentResponse\x12%\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x16.hearth.agent.v1.Agent\"\x86\x01\n\x11ListAgentsRequest\x12\x1f\n\x04tags\x18\x01 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x10\"\x07r\x05\x10\x01\x18\x80\x01\x12\x16\n\x04text\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"U\n\x12ListAgentsResponse\x12&\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x16.hearth.agent.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8b\x03\n\x12UpdateAgentRequest\x12-\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x16.hearth.agent.v1.AgentB\x06\xbaH\x03\xc8\x01\x01\x12\xc5\x02\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x93\x02\xbaH\x8f\x02\xba\x01\x88\x02\n\x11update_mask.paths\x12\x64must name one or more of: name, description, model, instructions, tool_ids, tags, settings, metadata\x1a\x8c\x01size(this.paths) > 0 && this.paths.all(p, p in [\'name\', \'description\', \'model\', \'instructions\', \'tool_ids\', \'tags\', \'settings\', \'metadata\'])\xc8\x01\x01\"<\n\x13UpdateAgentResponse\x12%\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x16.hearth.agent.v1.Agent\"1\n\x12\x44\x65leteAgentRequest\x12\x1b\n\x08\x61gent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x15\n\x13\x44\x65leteAgentResponse\"1\n\x12\x45xportAgentRequest\x12\x1b\n\x08\x61gent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"#\n\x13\x45xportAgentResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"N\n\x12ImportAgentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x17\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@\"<\n\x13ImportAgentResponse\x12%\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x16.hearth.agent.v1.Agent2\xf8\x05\n\x0c\x41gentService\x12n\n\x0b\x43reateAgent\x12#.hearth.agent.v1.CreateAgentRequest\x1a$.hearth.agent.v1.CreateAgentResponse\"\x14\xa8\xbb\x18\x03\xb2\xbb\x18\x0c\x08\x02\x1a\x08\x61gent.id\x12U\n\x08GetAgent\x12 .hearth.agent.v1.GetAgentRequest\x1a!.hearth.agent.v1.GetAgentResponse\"\x04\xa8\xbb\x18\x02\x12[\n\nListAgents\x12\".hearth.agent.v1.ListAgentsRequest\x1a#.hearth.agent.v1.ListAgentsResponse\"\x04\xa8\xbb\x18\x02\x12n\n\x0bUpdateAgent\x12#.hearth.agent.v1.UpdateAgentRequest\x1a$.hearth.agent.v1.UpdateAgentResponse\"\x14\xa8\xbb\x18\x03\xb2\xbb\x18\x0c\x08\x02\x12\x08\x61gent.id\x12n\n\x0b\x44\x65leteAgent\x12#.hearth.agent.v1.DeleteAgentRequest\x1a$.hearth.agent.v1.DeleteAgentResponse\"\x14\xa8\xbb\x18\x03\xb2\xbb\x18\x0c\x08\x02\x12\x08\x61gent_id\x12r\n\x0b\x45xportAgent\x12#.hearth.agent.v1.ExportAgentRequest\x1a$.hearth.agent.v1.ExportAgentResponse\"\x16\xa8\xbb\x18\x03\xb2\xbb\x18\x0e\x08\x02\x12\x08\x61gent_id \x01\x30\x01\x12p\n\x0bImportAgent\x12#.hearth.agent.v1.ImportAgentRequest\x1a$.hearth.agent.v1.ImportAgentResponse\"\x14\xa8\xbb\x18\x03\xb2\xbb\x18\x0c\x08\x02\x1a\x08\x61gent.id(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hearth/agent/v1/agent_service.proto\x12\x0fhearth.agent.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1bhearth/agent/v1/agent.proto\x1a\x1bhearth/type/v1/access.proto\x1a\x1ahearth/type/v1/audit.proto\"\xdb\x04\n\x12\x43reateAgentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12-\n\x04name\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]+$\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x17\n\x05model\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x1f\n\x0cinstructions\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\x12!\n\x05tools\x18\x06 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\x80\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12\x34\n\x06\x62locks\x18\x07 \x03(\x0b\x32\x1a.hearth.agent.v1.BlockSpecB\x08\xbaH\x05\x92\x01\x02\x10@\x12%\n\tblock_ids\x18\x08 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10@\x18\x01\"\x06r\x04\x10\x01\x18@\x12!\n\x04tags\x18\t \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12\x30\n\x08settings\x18\n \x01(\x0b\x32\x1e.hearth.agent.v1.AgentSettings\x12]\n\x08metadata\x18\x0b \x03(\x0b\x32\x31.hearth.agent.v1.CreateAgentRequest.MetadataEntryB\x18\xbaH\x15\x9a\x01\x12\x10@\"\x07r\x05\x10\x01\x18\x80\x01*\x05r\x03\x18\x80 \x12\x37\n\ntool_rules\x18\x0f \x03(\x0b\x32\x19.hearth.agent.v1.ToolRuleB\x08\xbaH\x05\x92\x01\x02\x10@\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x92\x01\n\tBlockSpec\x12\x30\n\x05label\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,62}$\x12\x18\n\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x8d\x06\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x1a\n\x05limit\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x00\"<\n\x13\x43reateAgentResponse\x12%\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x16.hearth.agent.v1.Agent\"Y\n\x0fGetAgentRequest\x12\x1d\n\x08\x61gent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12\x1a\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00\x42\x0b\n\x02\x62y\x12\x05\xbaH\x02\x08\x01\"9\n\x10GetAgentResponse\x12%\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x16.hearth.agent.v1.Agent\"\x86\x01\n\x11ListAgentsRequest\x12\x1f\n\x04tags\x18\x01 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x10\"\x07r\x05\x10\x01\x18\x80\x01\x12\x16\n\x04text\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"U\n\x12ListAgentsResponse\x12&\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x16.hearth.agent.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa5\x03\n\x12UpdateAgentRequest\x12-\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x16.hearth.agent.v1.AgentB\x06\xbaH\x03\xc8\x01\x01\x12\xdf\x02\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\xad\x02\xbaH\xa9\x02\xba\x01\xa2\x02\n\x11update_mask.paths\x12pmust name one or more of: name, description, model, instructions, tool_ids, tags, settings, metadata, tool_rules\x1a\x9a\x01size(this.paths) > 0 && this.paths.all(p, p in [\'name\', \'description\', \'model\', \'instructions\', \'tool_ids\', \'tags\', \'settings\', \'metadata\', \'tool_rules\'])\xc8\x01\x01\"<\n\x13UpdateAgentResponse\x12%\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x16.hearth.agent.v1.Agent\"1\n\x12\x44\x65leteAgentRequest\x12\x1b\n\x08\x61gent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x15\n\x13\x44\x65leteAgentResponse\"1\n\x12\x45xportAgentRequest\x12\x1b\n\x08\x61gent_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"#\n\x13\x45xportAgentResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"N\n\x12ImportAgentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x17\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@\"<\n\x13ImportAgentResponse\x12%\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x16.hearth.agent.v1.Agent2\xf8\x05\n\x0c\x41gentService\x12n\n\x0b\x43reateAgent\x12#.hearth.agent.v1.CreateAgentRequest\x1a$.hearth.agent.v1.CreateAgentResponse\"\x14\xa8\xbb\x18\x03\xb2\xbb\x18\x0c\x08\x02\x1a\x08\x61gent.id\x12U\n\x08GetAgent\x12 .hearth.agent.v1.GetAgentRequest\x1a!.hearth.agent.v1.GetAgentResponse\"\x04\xa8\xbb\x18\x02\x12[\n\nListAgents\x12\".hearth.agent.v1.ListAgentsRequest\x1a#.hearth.agent.v1.ListAgentsResponse\"\x04\xa8\xbb\x18\x02\x12n\n\x0bUpdateAgent\x12#.hearth.agent.v1.UpdateAgentRequest\x1a$.hearth.agent.v1.UpdateAgentResponse\"\x14\xa8\xbb\x18\x03\xb2\xbb\x18\x0c\x08\x02\x12\x08\x61gent.id\x12n\n\x0b\x44\x65leteAgent\x12#.hearth.agent.v1.DeleteAgentRequest\x1a$.hearth.agent.v1.DeleteAgentResponse\"\x14\xa8\xbb\x18\x03\xb2\xbb\x18\x0c\x08\x02\x12\x08\x61gent_id\x12r\n\x0b\x45xportAgent\x12#.hearth.agent.v1.ExportAgentRequest\x1a$.hearth.agent.v1.ExportAgentResponse\"\x16\xa8\xbb\x18\x03\xb2\xbb\x18\x0e\x08\x02\x12\x08\x61gent_id \x01\x30\x01\x12p\n\x0bImportAgent\x12#.hearth.agent.v1.ImportAgentRequest\x1a$.hearth.agent.v1.ImportAgentResponse\"\x14\xa8\xbb\x18\x03\xb2\xbb\x18\x0c\x08\x02\x1a\x08\x61gent.id(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,6 +58,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEAGENTREQUEST'].fields_by_name['tags']._serialized_options = b'\272H\020\222\001\r\020@\030\001\"\007r\005\020\001\030\200\001'
   _globals['_CREATEAGENTREQUEST'].fields_by_name['metadata']._loaded_options = None
   _globals['_CREATEAGENTREQUEST'].fields_by_name['metadata']._serialized_options = b'\272H\025\232\001\022\020@\"\007r\005\020\001\030\200\001*\005r\003\030\200 '
+  _globals['_CREATEAGENTREQUEST'].fields_by_name['tool_rules']._loaded_options = None
+  _globals['_CREATEAGENTREQUEST'].fields_by_name['tool_rules']._serialized_options = b'\272H\005\222\001\002\020@'
   _globals['_BLOCKSPEC'].fields_by_name['label']._loaded_options = None
   _globals['_BLOCKSPEC'].fields_by_name['label']._serialized_options = b'\272H\036r\0342\032^[a-z0-9][a-z0-9_-]{0,62}$'
   _globals['_BLOCKSPEC'].fields_by_name['value']._loaded_options = None
@@ -83,7 +85,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATEAGENTREQUEST'].fields_by_name['agent']._loaded_options = None
   _globals['_UPDATEAGENTREQUEST'].fields_by_name['agent']._serialized_options = b'\272H\003\310\001\001'
   _globals['_UPDATEAGENTREQUEST'].fields_by_name['update_mask']._loaded_options = None
-  _globals['_UPDATEAGENTREQUEST'].fields_by_name['update_mask']._serialized_options = b'\272H\217\002\272\001\210\002\n\021update_mask.paths\022dmust name one or more of: name, description, model, instructions, tool_ids, tags, settings, metadata\032\214\001size(this.paths) > 0 && this.paths.all(p, p in [\'name\', \'description\', \'model\', \'instructions\', \'tool_ids\', \'tags\', \'settings\', \'metadata\'])\310\001\001'
+  _globals['_UPDATEAGENTREQUEST'].fields_by_name['update_mask']._serialized_options = b'\272H\251\002\272\001\242\002\n\021update_mask.paths\022pmust name one or more of: name, description, model, instructions, tool_ids, tags, settings, metadata, tool_rules\032\232\001size(this.paths) > 0 && this.paths.all(p, p in [\'name\', \'description\', \'model\', \'instructions\', \'tool_ids\', \'tags\', \'settings\', \'metadata\', \'tool_rules\'])\310\001\001'
   _globals['_DELETEAGENTREQUEST'].fields_by_name['agent_id']._loaded_options = None
   _globals['_DELETEAGENTREQUEST'].fields_by_name['agent_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_EXPORTAGENTREQUEST'].fields_by_name['agent_id']._loaded_options = None
@@ -107,37 +109,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENTSERVICE'].methods_by_name['ImportAgent']._loaded_options = None
   _globals['_AGENTSERVICE'].methods_by_name['ImportAgent']._serialized_options = b'\250\273\030\003\262\273\030\014\010\002\032\010agent.id'
   _globals['_CREATEAGENTREQUEST']._serialized_start=206
-  _globals['_CREATEAGENTREQUEST']._serialized_end=752
-  _globals['_CREATEAGENTREQUEST_METADATAENTRY']._serialized_start=705
-  _globals['_CREATEAGENTREQUEST_METADATAENTRY']._serialized_end=752
-  _globals['_BLOCKSPEC']._serialized_start=755
-  _globals['_BLOCKSPEC']._serialized_end=901
-  _globals['_CREATEAGENTRESPONSE']._serialized_start=903
-  _globals['_CREATEAGENTRESPONSE']._serialized_end=963
-  _globals['_GETAGENTREQUEST']._serialized_start=965
-  _globals['_GETAGENTREQUEST']._serialized_end=1054
-  _globals['_GETAGENTRESPONSE']._serialized_start=1056
-  _globals['_GETAGENTRESPONSE']._serialized_end=1113
-  _globals['_LISTAGENTSREQUEST']._serialized_start=1116
-  _globals['_LISTAGENTSREQUEST']._serialized_end=1250
-  _globals['_LISTAGENTSRESPONSE']._serialized_start=1252
-  _globals['_LISTAGENTSRESPONSE']._serialized_end=1337
-  _globals['_UPDATEAGENTREQUEST']._serialized_start=1340
-  _globals['_UPDATEAGENTREQUEST']._serialized_end=1735
-  _globals['_UPDATEAGENTRESPONSE']._serialized_start=1737
-  _globals['_UPDATEAGENTRESPONSE']._serialized_end=1797
-  _globals['_DELETEAGENTREQUEST']._serialized_start=1799
-  _globals['_DELETEAGENTREQUEST']._serialized_end=1848
-  _globals['_DELETEAGENTRESPONSE']._serialized_start=1850
-  _globals['_DELETEAGENTRESPONSE']._serialized_end=1871
-  _globals['_EXPORTAGENTREQUEST']._serialized_start=1873
-  _globals['_EXPORTAGENTREQUEST']._serialized_end=1922
-  _globals['_EXPORTAGENTRESPONSE']._serialized_start=1924
-  _globals['_EXPORTAGENTRESPONSE']._serialized_end=1959
-  _globals['_IMPORTAGENTREQUEST']._serialized_start=1961
-  _globals['_IMPORTAGENTREQUEST']._serialized_end=2039
-  _globals['_IMPORTAGENTRESPONSE']._serialized_start=2041
-  _globals['_IMPORTAGENTRESPONSE']._serialized_end=2101
-  _globals['_AGENTSERVICE']._serialized_start=2104
-  _globals['_AGENTSERVICE']._serialized_end=2864
+  _globals['_CREATEAGENTREQUEST']._serialized_end=809
+  _globals['_CREATEAGENTREQUEST_METADATAENTRY']._serialized_start=762
+  _globals['_CREATEAGENTREQUEST_METADATAENTRY']._serialized_end=809
+  _globals['_BLOCKSPEC']._serialized_start=812
+  _globals['_BLOCKSPEC']._serialized_end=958
+  _globals['_CREATEAGENTRESPONSE']._serialized_start=960
+  _globals['_CREATEAGENTRESPONSE']._serialized_end=1020
+  _globals['_GETAGENTREQUEST']._serialized_start=1022
+  _globals['_GETAGENTREQUEST']._serialized_end=1111
+  _globals['_GETAGENTRESPONSE']._serialized_start=1113
+  _globals['_GETAGENTRESPONSE']._serialized_end=1170
+  _globals['_LISTAGENTSREQUEST']._serialized_start=1173
+  _globals['_LISTAGENTSREQUEST']._serialized_end=1307
+  _globals['_LISTAGENTSRESPONSE']._serialized_start=1309
+  _globals['_LISTAGENTSRESPONSE']._serialized_end=1394
+  _globals['_UPDATEAGENTREQUEST']._serialized_start=1397
+  _globals['_UPDATEAGENTREQUEST']._serialized_end=1818
+  _globals['_UPDATEAGENTRESPONSE']._serialized_start=1820
+  _globals['_UPDATEAGENTRESPONSE']._serialized_end=1880
+  _globals['_DELETEAGENTREQUEST']._serialized_start=1882
+  _globals['_DELETEAGENTREQUEST']._serialized_end=1931
+  _globals['_DELETEAGENTRESPONSE']._serialized_start=1933
+  _globals['_DELETEAGENTRESPONSE']._serialized_end=1954
+  _globals['_EXPORTAGENTREQUEST']._serialized_start=1956
+  _globals['_EXPORTAGENTREQUEST']._serialized_end=2005
+  _globals['_EXPORTAGENTRESPONSE']._serialized_start=2007
+  _globals['_EXPORTAGENTRESPONSE']._serialized_end=2042
+  _globals['_IMPORTAGENTREQUEST']._serialized_start=2044
+  _globals['_IMPORTAGENTREQUEST']._serialized_end=2122
+  _globals['_IMPORTAGENTRESPONSE']._serialized_start=2124
+  _globals['_IMPORTAGENTRESPONSE']._serialized_end=2184
+  _globals['_AGENTSERVICE']._serialized_start=2187
+  _globals['_AGENTSERVICE']._serialized_end=2947
 # @@protoc_insertion_point(module_scope)

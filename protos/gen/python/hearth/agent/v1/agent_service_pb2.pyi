@@ -57,6 +57,7 @@ class CreateAgentRequest(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    TOOL_RULES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID; the same id and body return the first answer for 24 hours."""
     name: _builtins.str
@@ -91,6 +92,10 @@ class CreateAgentRequest(_message.Message):
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free key-value pairs."""
 
+    @_builtins.property
+    def tool_rules(self) -> _containers.RepeatedCompositeFieldContainer[_agent_pb2.ToolRule]:
+        """Which tools its runs may or must call when. INVALID_ARGUMENT if a rule names a tool that the agent does not have."""
+
     def __init__(
         self,
         *,
@@ -105,10 +110,11 @@ class CreateAgentRequest(_message.Message):
         tags: _abc.Iterable[_builtins.str] | None = ...,
         settings: _agent_pb2.AgentSettings | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        tool_rules: _abc.Iterable[_agent_pb2.ToolRule] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_ids", b"block_ids", "blocks", b"blocks", "description", b"description", "instructions", b"instructions", "metadata", b"metadata", "model", b"model", "name", b"name", "request_id", b"request_id", "settings", b"settings", "tags", b"tags", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_ids", b"block_ids", "blocks", b"blocks", "description", b"description", "instructions", b"instructions", "metadata", b"metadata", "model", b"model", "name", b"name", "request_id", b"request_id", "settings", b"settings", "tags", b"tags", "tool_rules", b"tool_rules", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -302,7 +308,7 @@ class UpdateAgentRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Paths: name, description, model, instructions, tool_ids, tags, settings, metadata."""
+        """Paths: name, description, model, instructions, tool_ids, tags, settings, metadata, tool_rules."""
 
     def __init__(
         self,

@@ -82,6 +82,10 @@ class _RunStopReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunStop
     """An error; see error."""
     RUN_STOP_REASON_CONTENT_FILTER: _RunStopReason.ValueType  # 7
     """The provider withheld the answer by its content rules."""
+    RUN_STOP_REASON_TOKEN_LIMIT: _RunStopReason.ValueType  # 8
+    """The run reached its limit of tokens."""
+    RUN_STOP_REASON_TERMINAL_TOOL: _RunStopReason.ValueType  # 9
+    """A tool was called that ends the run by a rule."""
 
 class RunStopReason(_RunStopReason, metaclass=_RunStopReasonEnumTypeWrapper):
     """RunStopReason says why a run stopped."""
@@ -102,6 +106,10 @@ RUN_STOP_REASON_ERROR: RunStopReason.ValueType  # 6
 """An error; see error."""
 RUN_STOP_REASON_CONTENT_FILTER: RunStopReason.ValueType  # 7
 """The provider withheld the answer by its content rules."""
+RUN_STOP_REASON_TOKEN_LIMIT: RunStopReason.ValueType  # 8
+"""The run reached its limit of tokens."""
+RUN_STOP_REASON_TERMINAL_TOOL: RunStopReason.ValueType  # 9
+"""A tool was called that ends the run by a rule."""
 Global___RunStopReason: _TypeAlias = RunStopReason  # noqa: Y015
 
 @_typing.final

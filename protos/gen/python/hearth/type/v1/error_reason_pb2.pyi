@@ -138,6 +138,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """In a failed run. The model's provider withheld the answer by its content rules."""
     ERROR_REASON_ANSWER_DOES_NOT_MATCH: _ErrorReason.ValueType  # 138
     """In a failed run. The answer does not match the run's output_schema, twice."""
+    ERROR_REASON_TOKEN_LIMIT_REACHED: _ErrorReason.ValueType  # 145
+    """In a failed run. The run reached its limit of tokens."""
+    ERROR_REASON_TOOL_RULES_UNSATISFIABLE: _ErrorReason.ValueType  # 146
+    """In a failed run. The agent's tool rules ask for a call that cannot be made: other rules forbid it, its tool is gone, or the model
+    cannot call tools.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason says why a call failed, in the `reason` of its google.rpc.ErrorInfo (domain `hearth.dev`), without the prefix."""
@@ -258,4 +264,10 @@ ERROR_REASON_ANSWER_WITHHELD: ErrorReason.ValueType  # 137
 """In a failed run. The model's provider withheld the answer by its content rules."""
 ERROR_REASON_ANSWER_DOES_NOT_MATCH: ErrorReason.ValueType  # 138
 """In a failed run. The answer does not match the run's output_schema, twice."""
+ERROR_REASON_TOKEN_LIMIT_REACHED: ErrorReason.ValueType  # 145
+"""In a failed run. The run reached its limit of tokens."""
+ERROR_REASON_TOOL_RULES_UNSATISFIABLE: ErrorReason.ValueType  # 146
+"""In a failed run. The agent's tool rules ask for a call that cannot be made: other rules forbid it, its tool is gone, or the model
+cannot call tools.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
