@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -52,6 +53,10 @@ class Progress:
     model_name: str = ""
     fallbacks: list[str] = field(default_factory=list[str])
     correction: Correction | None = None
+    # The provider says that the context is too long: sum up what can be, whatever the estimate says.
+    compaction_forced: bool = False
+    # What the model is told the time is: the same in all steps, so that what it has read already stays as it was.
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def own(self) -> list[Message]:
@@ -74,8 +79,12 @@ class Progress:
     @property
     def output_schema(self) -> Mapping[str, Any] | None:
         """What the final answer must match."""
-        text = next((message.output_schema for message in self.own if message.role is MessageRole.USER), "")
-        return parsed(text) if text else None
+        return parsed(self.output_schema_text) if self.output_schema_text else None
+
+    @property
+    def output_schema_text(self) -> str:
+        """The same as it was given; empty: anything."""
+        return next((message.output_schema for message in self.own if message.role is MessageRole.USER), "")
 
     def tool_named(self, name: str) -> Tool | None:
         """One of the tools that the model was offered."""

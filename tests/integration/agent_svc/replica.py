@@ -4,6 +4,7 @@ As a program it is a worker that can be killed: `python -m tests.integration.age
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,7 +27,7 @@ from agent_svc.repositories.run_log import PostgresRunLog
 from agent_svc.repositories.unit_of_work import PostgresUnitOfWork
 from agent_svc.servicers.event_codec import ProtobufEventCodec
 from agent_svc.settings import AgentSettings as ServiceSettings
-from chassis import ids
+from chassis import failpoints, ids
 from chassis.database import Database
 from chassis.identity import Identity, Role, use
 from chassis.limits import Limits, NoLimits
@@ -182,6 +183,7 @@ async def replica(
 
 
 async def _main() -> None:
+    failpoints.arm(os.environ.get("HEARTH_FAILPOINTS", ""))
     async with replica(Addresses(*sys.argv[1:4])):
         sys.stdout.write("ready\n")
         sys.stdout.flush()
