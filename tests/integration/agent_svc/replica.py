@@ -1,6 +1,7 @@
 """One agent_svc over a real PostgreSQL, a real NATS and a model server, with memory and tools in this process.
 
-As a program it is a worker that can be killed: `python -m tests.integration.agent_svc.replica DATABASE_URL NATS_URL MODEL_URL`.
+As a program it is a worker that can be killed: `python -m tests.integration.agent_svc.replica DATABASE_URL NATS_URL MODEL_URL
+[SILENCE_S]`, with the seconds after which it gives up a silent model.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from uuid import UUID
 import uvloop
 
 from agent_svc.adapters.models import ModelSettings, catalog_from_settings
+from agent_svc.adapters.models.transport import Limits as Waiting
 from agent_svc.adapters.nats_bus import NatsBus
 from agent_svc.domain.agent import Agent, AgentDraft, AgentSettings
 from agent_svc.domain.event import EventType
@@ -133,6 +135,7 @@ async def replica(
     patience_s: float = 2.0,
     grace_s: float = 0.3,
     limits: Limits | None = None,
+    waiting: Waiting | None = None,
     plant: Callable[[Outside, LogPool], Outside] = lambda outside, _: outside,
 ) -> AsyncGenerator[Replica]:
     """Starts one, and stops it as SIGTERM would. `plant` may put something worse in the place of what is real."""
@@ -156,6 +159,7 @@ async def replica(
             openai_base_url=addresses.model,
             anthropic_api_key="k",
             anthropic_base_url=addresses.model,
+            limits=waiting or Waiting(),
         )
         models = catalog_from_settings(sources)
         opened.push_async_callback(models.aclose)
@@ -184,7 +188,9 @@ async def replica(
 
 async def _main() -> None:
     failpoints.arm(os.environ.get("HEARTH_FAILPOINTS", ""))
-    async with replica(Addresses(*sys.argv[1:4])):
+    silence_s = float(sys.argv[4]) if len(sys.argv) > 4 else 60.0
+    waiting = Waiting(first_byte_s=silence_s, idle_s=silence_s, backoff_s=min(0.5, silence_s / 10))
+    async with replica(Addresses(*sys.argv[1:4]), waiting=waiting):
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await asyncio.sleep(3600)
