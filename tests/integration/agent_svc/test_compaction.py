@@ -11,6 +11,7 @@ from agent_svc.domain.agent import Agent, AgentSettings, CompactionSettings
 from agent_svc.domain.changes import AgentChange
 from agent_svc.domain.conversation import Message, MessageRole
 from agent_svc.domain.event import EventType
+from agent_svc.domain.log import Lease
 from agent_svc.domain.run import Run, RunState
 from chassis import failpoints, ids
 from hearth.agent.v1 import event_pb2
@@ -167,6 +168,14 @@ async def test_within_a_run_its_task_and_the_newest_results_stay(here: Replica, 
     contexts = await here.core.runs.contexts(here.caller, run.id)
     assert [one.role for one in contexts[-1].messages][:3] == ["summary", "user", "assistant"]
     assert contexts[-1].messages[-1].text.startswith("page 8")
+    # What the next turn reads: not what the summary stands for, but the task, which is older.
+    newest = [message for message in await messages(here, agent) if message.role is MessageRole.SUMMARY][-1]
+    loaded = await here.outside.log.history(Lease(run.organization_id, run.conversation_id, 0), 64_000)
+    assert newest.summarized is not None
+    assert loaded[0].text == "the task"
+    assert loaded[1].seq == newest.summarized.kept_seq
+    assert newest.id in {message.id for message in loaded}
+    assert not any(newest.summarized.covers(message) for message in loaded)
 
 
 async def test_another_replica_begins_at_the_summary(addresses: Addresses, model: FakeModelServer) -> None:
