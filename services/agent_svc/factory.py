@@ -22,6 +22,7 @@ from agent_svc.interfaces.unit_of_work import UnitOfWork
 from agent_svc.managers.agent_manager import AgentManager
 from agent_svc.managers.answers import Answers
 from agent_svc.managers.caches import AgentCache, DefaultConversations, HistoryCache, ToolCache
+from agent_svc.managers.compactor import Compactor
 from agent_svc.managers.conversation_manager import ConversationManager
 from agent_svc.managers.hub import Hub
 from agent_svc.managers.indexer import Indexer
@@ -135,7 +136,9 @@ def wire(outside: Outside, settings: AgentSettings, worker_id: str) -> Core:
     choice = ModelChoice(outside.models)
     loop = RunLoop(
         writer,
-        Answers(writer, ModelStep(outside.memory.compiler, hub, live, patience), choice),
+        Answers(
+            writer, ModelStep(outside.memory.compiler, Compactor(writer, outside.models), hub, live, patience), choice
+        ),
         tool_runner,
         choice,
         AgentCache(outside.work),

@@ -11,10 +11,33 @@ from agent_svc.domain.tool_rules import ToolRule
 
 DEFAULT_MAX_STEPS = 20
 DEFAULT_RECALL_TOKENS = 512
+DEFAULT_TRIGGER_SHARE = 0.8
+DEFAULT_KEPT_SHARE = 0.3
 DEFAULT_INSTRUCTIONS = (
     "You are a helpful assistant with a long-term memory. Answer what you are asked, briefly and truthfully. "
     "Use what you know about the person you talk to. If you do not know something, say so."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionSettings:
+    """When older messages become a summary, and who writes it; None means the default."""
+
+    enabled: bool | None = None
+    trigger_share: float | None = None
+    kept_share: float | None = None
+    model: str | None = None
+
+    @property
+    def trigger_share_or_default(self) -> float:
+        """Of the room for the conversation, what it may fill before it is compacted."""
+        return DEFAULT_TRIGGER_SHARE if self.trigger_share is None else self.trigger_share
+
+    @property
+    def kept_share_or_default(self) -> float:
+        """Of that room, what the newest messages may keep; never all that it takes to begin."""
+        share = DEFAULT_KEPT_SHARE if self.kept_share is None else self.kept_share
+        return min(share, 0.75 * self.trigger_share_or_default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +56,7 @@ class AgentSettings:
     max_run_tokens: int | None = None
     max_run_seconds: int | None = None
     parallel_tool_calls: bool | None = None
+    compaction: CompactionSettings = CompactionSettings()
 
     @property
     def max_steps_or_default(self) -> int:

@@ -45,6 +45,24 @@ class ToolCallOutcome(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Summarized:
+    """What a summary stands for: all that comes, in the model's order, before the message (kept_run_seq, kept_seq), except the
+    user message with which that one's run began. `from_seq` and `through_seq` are the least and the greatest seq among it.
+    """
+
+    from_seq: int
+    through_seq: int
+    kept_run_seq: int
+    kept_seq: int
+
+    def covers(self, message: Message) -> bool:
+        """Whether the summary stands for the message."""
+        if message.run_seq != self.kept_run_seq:
+            return message.run_seq < self.kept_run_seq
+        return message.seq < self.kept_seq and message.role is not MessageRole.USER
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """An entry of a conversation.
 
@@ -69,6 +87,8 @@ class Message:
     images: tuple[Image, ...] = ()
     # Of a user message: the JSON Schema that the run's answer must match; empty: free text.
     output_schema: str = ""
+    # Of a summary.
+    summarized: Summarized | None = None
     # Estimated tokens as sent, counted once: every later turn asks for them.
     tokens: int = field(init=False, compare=False)
 

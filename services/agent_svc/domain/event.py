@@ -21,6 +21,7 @@ class EventType(enum.IntEnum):
     TOOL_CALL_STARTED = 14
     TOOL_CALL_COMPLETED = 15
     MEMORY_UPDATED = 18
+    CONTEXT_COMPACTED = 19
     RUN_SUCCEEDED = 20
     RUN_FAILED = 21
     RUN_CANCELLED = 22
@@ -95,6 +96,19 @@ class MemoryUpdated:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextCompacted:
+    """Older messages became a summary. Tokens are estimates of the conversation as the model reads it, before and after."""
+
+    type = EventType.CONTEXT_COMPACTED
+    summary_message_id: UUID
+    from_seq: int
+    through_seq: int
+    tokens_before: int
+    tokens_after: int
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RunSucceeded:
     """The run ended with an answer."""
 
@@ -129,6 +143,7 @@ EventPayload = (
     | ToolCallStarted
     | ToolCallCompleted
     | MemoryUpdated
+    | ContextCompacted
     | RunSucceeded
     | RunFailed
     | RunCancelled

@@ -145,13 +145,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What one step of a run changes, all or nothing, if the lease still holds."""
+    """What one step of a run changes, all or nothing, if the lease still holds. `usage` is what was used beside a step."""
 
     lease: Lease
     run_id: UUID
     entries: tuple[Entry, ...]
     now: datetime
     step: RunStep | None = None
+    usage: TokenCount | None = None
     next_message_id: UUID | None = None
     attempt: int | None = None
     ledger_starts: tuple[LedgerStart, ...] = ()

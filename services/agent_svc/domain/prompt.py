@@ -2,7 +2,7 @@
 
 First one system message that stays byte for byte the same from turn to turn until memory is edited, so that providers' prompt
 caches hit: instructions, then core memory. Then the history. What changes every turn (the time, recalled memories) stands
-in front of the newest user message and is not stored with it.
+in front of the newest user message and is not stored with it. A summary of older messages is the first of the history.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from datetime import datetime
 from agent_svc.domain.conversation import Message, MessageRole, ToolCallOutcome
 from agent_svc.domain.history import Window
 from agent_svc.domain.model import AssistantMessage, ChatMessage, SystemMessage, ToolMessage, UserMessage
-from agent_svc.domain.tokens import estimate_tokens
+from agent_svc.domain.tokens import OVERHEAD_TOKENS, estimate_tokens
 
 _MEMORY_HEADING = "\n\n# Memory\nWhat you have written down so far, always at hand:\n"
 _NOTES = "[Notes for you, not written by the user. Time: {time}.{recalled}]\n\n"
+_SUMMARY = "[Summary of the conversation up to here, written by you:]\n"
 _RECALLED = "\nYou remember, from earlier:\n{hits}\n"
 
 
@@ -60,8 +61,13 @@ def build(system: str, recalled: str, window: Window, now: datetime) -> Prompt:
     sent: list[ChatMessage] = [SystemMessage(system)]
     for index, message in enumerate(window.messages):
         sent.append(_as_sent(message, note if index == newest_user else ""))
-    tokens = estimate_tokens(system) + estimate_tokens(note) + window.tokens
+    tokens = tokens_around(system, note) + window.tokens
     return Prompt(tuple(sent), system, recalled, tokens)
+
+
+def tokens_around(system: str, note: str) -> int:
+    """Estimated tokens of what stands around the history, the heading of a summary included."""
+    return OVERHEAD_TOKENS + estimate_tokens(system) + estimate_tokens(note) + estimate_tokens(_SUMMARY)
 
 
 def _as_sent(message: Message, note: str) -> ChatMessage:
@@ -69,4 +75,6 @@ def _as_sent(message: Message, note: str) -> ChatMessage:
         return AssistantMessage(message.text, message.reasoning, message.tool_calls, message.reasoning_signature)
     if message.role is MessageRole.TOOL:
         return ToolMessage(message.tool_call_id, message.text, message.tool_outcome is not ToolCallOutcome.SUCCEEDED)
+    if message.role is MessageRole.SUMMARY:
+        return UserMessage(_SUMMARY + message.text)
     return UserMessage(note + message.text, message.images)

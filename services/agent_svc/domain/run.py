@@ -105,6 +105,27 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextTokens:
+    """Estimated tokens of what was sent, by section. `window` is what the run could use, `answer` what of it was kept free."""
+
+    instructions: int = 0
+    core_memory: int = 0
+    recalled: int = 0
+    tools: int = 0
+    summary: int = 0
+    history: int = 0
+    input: int = 0
+    window: int = 0
+    answer: int = 0
+
+    @property
+    def sent(self) -> int:
+        """All sections together."""
+        conversation = self.summary + self.history + self.input
+        return self.instructions + self.core_memory + self.recalled + self.tools + conversation
+
+
+@dataclass(frozen=True, slots=True)
 class RunStep:
     """What the model saw and used in one step, kept so that people can look at it.
 
@@ -124,6 +145,8 @@ class RunStep:
     tool_names: tuple[str, ...]
     estimated_tokens: int
     usage: TokenCount
+    # None for steps made before they were counted.
+    tokens: ContextTokens | None = None
 
 
 @dataclass(frozen=True, slots=True)

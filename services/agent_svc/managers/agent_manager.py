@@ -168,7 +168,7 @@ class AgentManager:
             raise FailedPrecondition(error.message, reason="MODEL_NOT_CONFIGURED") from None
 
     async def _checked(self, settings: AgentSettings) -> AgentSettings:
-        for name in settings.fallback_models:
+        for name in filter(None, (*settings.fallback_models, settings.compaction.model)):
             await self._model_name(name)
         if settings.time_zone:
             try:

@@ -8,7 +8,7 @@ from agent_svc.domain.event import StepRestarted
 from agent_svc.domain.model import ContextOverflow, ModelError, StopReason
 from agent_svc.domain.output_schema import mismatch
 from agent_svc.managers.model_choice import ModelChoice
-from agent_svc.managers.model_step import BrokenOff, Draft, ModelStep
+from agent_svc.managers.model_step import BrokenOff, Draft, ModelStep, NoRoom
 from agent_svc.managers.progress import Correction, Progress
 from agent_svc.managers.run_writer import RunWriter
 
@@ -37,13 +37,16 @@ class Answers:
         while True:
             try:
                 draft = await self._step.run(progress, step)
+            except NoRoom:
+                raise
             except ContextOverflow:
-                smaller = [share for share in _OVERFLOW_SHARES if share < progress.window_share]
-                if not smaller:
+                if not _shrink(progress):
                     raise
-                progress.window_share = smaller[0]
             except BrokenOff as broken:
                 cause = broken.cause
+                if isinstance(cause, ContextOverflow) and _shrink(progress):
+                    await self._again(progress, cause.message)
+                    continue
                 if not isinstance(cause, ModelError):
                     raise cause from broken
                 restarts += 1
@@ -75,6 +78,15 @@ class Answers:
         progress.restart_due = False
         event = StepRestarted(progress.message_id, progress.attempt, cause)
         await self._writer.write(progress.turn, progress.history, [event], attempt=progress.attempt)
+
+
+def _shrink(progress: Progress) -> bool:
+    """Goes on with less context, older messages summed up; False when that was done twice."""
+    smaller = [share for share in _OVERFLOW_SHARES if share < progress.window_share]
+    if not smaller:
+        return False
+    progress.window_share, progress.compaction_forced = smaller[0], True
+    return True
 
 
 async def _problem(progress: Progress, draft: Draft) -> str:

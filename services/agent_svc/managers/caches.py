@@ -10,6 +10,7 @@ from uuid import UUID
 
 from agent_svc.domain.agent import Agent
 from agent_svc.domain.conversation import Message
+from agent_svc.domain.history import since_summary
 from agent_svc.domain.tool import Tool
 from agent_svc.interfaces.tools import ToolCatalog
 from agent_svc.interfaces.unit_of_work import UnitOfWork
@@ -147,6 +148,9 @@ class HistoryCache:
             return known
         whole = known + read
         tokens += sum(message.tokens for message in read)
+        if any(message.summarized for message in read):
+            whole = tuple(since_summary(whole))
+            tokens = sum(message.tokens for message in whole)
         self._histories.put(conversation_id, self._newest(whole, tokens))
         return whole
 

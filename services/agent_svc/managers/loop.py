@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+from agent_svc.domain.agent import Agent
 from agent_svc.domain.conversation import Message
 from agent_svc.domain.decision import CallModel, ExecuteTools, Finish, decide
 from agent_svc.domain.event import EventPayload, MessageCompleted, RunFailed, RunSucceeded
@@ -45,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 # A run that so many workers took without ending it probably kills them.
 MAX_CLAIMS = 10
-# Newest messages of a conversation that are looked at: what a long one costs per turn stays bounded.
+# Newest messages that are looked at of a conversation that is not compacted: what a long one costs per turn stays bounded.
 MAX_CONTEXT_MESSAGES = 300
 _IDENTITY_TIMEOUT_S = 5.0
 _TOOLS_TIMEOUT_S = 5.0
@@ -53,6 +54,10 @@ _STOPPED = {
     StopReason.MAX_TOKENS: RunStopReason.OUTPUT_LIMIT,
     StopReason.CONTENT_FILTER: RunStopReason.CONTENT_FILTER,
 }
+
+
+def _looked_at(agent: Agent, history: Sequence[Message]) -> Sequence[Message]:
+    return history[-MAX_CONTEXT_MESSAGES:] if agent.settings.compaction.enabled is False else history
 
 
 class RunLoop:
@@ -133,7 +138,7 @@ class RunLoop:
                 )
         return Progress(
             turn=turn,
-            history=[message for message in history[-MAX_CONTEXT_MESSAGES:] if message.run_seq <= run.first_seq],
+            history=[message for message in _looked_at(agent, history) if message.run_seq <= run.first_seq],
             agent=agent,
             model=begun.model,
             tools=tools,

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from agent_svc.domain.compaction import plan
 from agent_svc.domain.conversation import Message, MessageRole, storable_text
 from agent_svc.domain.delta import PartialMessage
 from agent_svc.domain.history import Window, fit, in_model_order
 from agent_svc.domain.model import (
     AssistantMessage,
-    ChatMessage,
+    ContextOverflow,
     ModelFinished,
     ModelProtocolError,
     ModelRequest,
@@ -24,23 +25,21 @@ from agent_svc.domain.model import (
     ToolChoice,
     UserMessage,
 )
-from agent_svc.domain.prompt import Prompt, build, system_text
-from agent_svc.domain.run import RunStep, TokenCount
-from agent_svc.domain.tokens import estimate_tokens
+from agent_svc.domain.prompt import Prompt, build, notes, system_text, tokens_around
+from agent_svc.domain.run import ContextTokens, RunStep, TokenCount
+from agent_svc.domain.tokens import OVERHEAD_TOKENS, estimate_tokens
 from agent_svc.interfaces.memory import ContextCompiler
+from agent_svc.managers.compactor import Compactor
 from agent_svc.managers.delta_pump import DeltaPump
 from agent_svc.managers.hub import Hub
 from agent_svc.managers.live_runs import LiveRuns
 from agent_svc.managers.patience import Patience
 from agent_svc.managers.progress import Progress
+from agent_svc.managers.window import answer_tokens, window_tokens
 from chassis.failpoints import failpoint
 
 _log = logging.getLogger(__name__)
 
-# When the model's window is not known.
-DEFAULT_WINDOW_TOKENS = 32_768
-# Of the window, what is kept free for the answer: a quarter of a small one, this much of a large one.
-_ANSWER_TOKENS = 2_048
 # In windows up to this size the answer is limited to what was kept free for it.
 _SMALL_WINDOW_TOKENS = 16_384
 _MIN_HISTORY_TOKENS = 128
@@ -72,31 +71,34 @@ class BrokenOff(Exception):
         self.cause = cause
 
 
-def window_tokens(progress: Progress) -> int:
-    """Tokens of context that the run may use."""
-    known = progress.model.capabilities.context_window or DEFAULT_WINDOW_TOKENS
-    wanted = progress.agent.settings.context_window_tokens
-    return int((known if wanted is None else min(known, wanted)) * progress.window_share)
-
-
-def answer_tokens(window: int) -> int:
-    """Tokens of the window that are kept free for the answer."""
-    return min(_ANSWER_TOKENS, window // 4)
+class NoRoom(ContextOverflow):
+    """Instructions, memory and tools leave no room for the conversation in the window, by our own estimate."""
 
 
 class ModelStep:
     """Makes one model call for a run."""
 
-    def __init__(self, compiler: ContextCompiler, hub: Hub, live: LiveRuns, patience: Patience) -> None:
+    def __init__(
+        self, compiler: ContextCompiler, compactor: Compactor, hub: Hub, live: LiveRuns, patience: Patience
+    ) -> None:
         self._compiler = compiler
+        self._compactor = compactor
         self._hub = hub
         self._live = live
         self._patience = patience
 
     async def run(self, progress: Progress, step: int) -> Draft:
-        """Calls the model. Raises ModelError before anything was sent to watchers, BrokenOff after."""
+        """Calls the model, after older messages became a summary if the conversation is too long.
+
+        Raises ModelError (NoRoom) before anything was sent to watchers, BrokenOff after.
+        """
         prompt, window = await self._prompt(progress)
-        finished = await self._stream(progress, _request(progress, prompt))
+        tokens = _sections(progress, prompt, window)
+        if tokens.sent > tokens.window - tokens.answer // 4:
+            raise NoRoom(
+                f"Instructions, memory, tools and the newest messages take {tokens.sent} tokens of a context of {tokens.window}."
+            )
+        finished = await self._stream(progress, _request(progress, prompt, tokens))
         message = Message(
             id=progress.message_id,
             run_id=progress.turn.run.id,
@@ -108,14 +110,14 @@ class ModelStep:
             reasoning_signature=storable_text(finished.reasoning_signature),
             tool_calls=_named_calls(finished.tool_calls, progress.own),
         )
-        return Draft(message, _record(progress, step, prompt, window, finished), finished)
+        return Draft(message, _record(progress, step, prompt, window, tokens, finished), finished)
 
     async def _prompt(self, progress: Progress) -> tuple[Prompt, Window]:
         agent = progress.agent
         ordered = in_model_order(progress.history)
         size = window_tokens(progress)
         free = size - answer_tokens(size) - progress.tools_tokens
-        recall = min(agent.settings.recall_tokens, free // 4)
+        recall = max(0, min(agent.settings.recall_tokens, free // 4))
         if progress.memory is None:
             # Recall leaves out what will be in the context anyway: a first guess, before core memory's size is known.
             guess = free - recall - estimate_tokens(agent.instructions)
@@ -131,9 +133,17 @@ class ModelStep:
                 timeout_s=_COMPILE_TIMEOUT_S,
             )
         system = system_text(agent.instructions, progress.memory)
-        used = estimate_tokens(system) + estimate_tokens(progress.memory.recalled) + 32
-        window = fit(ordered, max(_MIN_HISTORY_TOKENS, free - used))
-        return build(system, progress.memory.recalled, window, _local_time(agent.settings.time_zone)), window
+        now = _local_time(progress.began, agent.settings.time_zone)
+        recalled = progress.memory.recalled
+        used = tokens_around(system, notes(now, recalled)) + _tokens_behind(progress)
+        room = max(_MIN_HISTORY_TOKENS, free - used)
+        due = plan(ordered, room, agent.settings.compaction, forced=progress.compaction_forced)
+        progress.compaction_forced = False
+        if due is not None:
+            await self._compactor.compact(progress, due, size)
+            ordered = in_model_order(progress.history)
+        window = fit(ordered, room)
+        return build(system, recalled, window, now), window
 
     async def _stream(self, progress: Progress, request: ModelRequest) -> ModelFinished:
         turn = progress.turn
@@ -162,16 +172,17 @@ class ModelStep:
 
 
 def _oldest_seq(window: Window) -> int:
-    return min((message.seq for message in window.messages if message.seq), default=0)
+    """The oldest of the messages that follow each other without a gap."""
+    rest = [message for message in window.messages if message.role is not MessageRole.SUMMARY]
+    return min((message.seq for message in rest[1 if window.pinned else 0 :] if message.seq), default=0)
 
 
-def _request(progress: Progress, prompt: Prompt) -> ModelRequest:
+def _request(progress: Progress, prompt: Prompt, tokens: ContextTokens) -> ModelRequest:
     settings = progress.agent.settings
-    window = window_tokens(progress)
     must_call = _tool_choice(progress) is ToolChoice.REQUIRED
     limit = settings.max_output_tokens
-    if limit is None and window <= _SMALL_WINDOW_TOKENS:
-        limit = answer_tokens(window)
+    if limit is None and tokens.window <= _SMALL_WINDOW_TOKENS:
+        limit = min(tokens.answer, tokens.window - tokens.sent)
     return ModelRequest(
         model=progress.model.provider_model,
         messages=(*prompt.messages, *_reminder(progress), *_sent_back(progress)),
@@ -195,14 +206,14 @@ def _tool_choice(progress: Progress) -> ToolChoice:
     return ToolChoice.REQUIRED if progress.ruling.must_call else ToolChoice.AUTO
 
 
-def _reminder(progress: Progress) -> tuple[ChatMessage, ...]:
+def _reminder(progress: Progress) -> tuple[UserMessage, ...]:
     """What a model that has answered too early is told; not stored."""
     if progress.ruling is None or not progress.ruling.reminder:
         return ()
     return (UserMessage(progress.ruling.reminder),)
 
 
-def _sent_back(progress: Progress) -> tuple[ChatMessage, ...]:
+def _sent_back(progress: Progress) -> tuple[AssistantMessage | UserMessage, ...]:
     """The answer that did not match and what was wrong with it; neither is stored."""
     if progress.correction is None:
         return ()
@@ -210,8 +221,38 @@ def _sent_back(progress: Progress) -> tuple[ChatMessage, ...]:
     return AssistantMessage(progress.correction.answer or "(empty)"), said
 
 
-def _record(progress: Progress, step: int, prompt: Prompt, window: Window, finished: ModelFinished) -> RunStep:
-    kept = [message for message in window.messages if message.seq]
+def _tokens_behind(progress: Progress) -> int:
+    """Estimated tokens of what is asked behind the history: a reminder, a correction, and the form that the answer shall have."""
+    tokens = 0
+    for message in (*_reminder(progress), *_sent_back(progress)):
+        tokens += OVERHEAD_TOKENS + estimate_tokens(message.text)
+    return tokens + estimate_tokens(progress.output_schema_text) if progress.output_schema_text else tokens
+
+
+def _sections(progress: Progress, prompt: Prompt, window: Window) -> ContextTokens:
+    run_id = progress.turn.run.id
+    size = window_tokens(progress)
+    instructions = estimate_tokens(progress.agent.instructions)
+    core = estimate_tokens(prompt.system_text) - instructions
+    summary = sum(message.tokens for message in window.messages if message.role is MessageRole.SUMMARY)
+    said = sum(m.tokens for m in window.messages if m.role is MessageRole.USER and m.run_id == run_id)
+    return ContextTokens(
+        instructions=instructions,
+        core_memory=core,
+        recalled=prompt.estimated_tokens - instructions - core - window.tokens,
+        tools=progress.tools_tokens,
+        summary=summary,
+        history=window.tokens - summary - said + _tokens_behind(progress),
+        input=said,
+        window=size,
+        answer=answer_tokens(size),
+    )
+
+
+def _record(
+    progress: Progress, step: int, prompt: Prompt, window: Window, tokens: ContextTokens, finished: ModelFinished
+) -> RunStep:
+    kept = [message for message in window.messages if message.seq and message.role is not MessageRole.SUMMARY]
     pinned = kept[0].seq if window.pinned and kept else 0
     rest = kept[1:] if pinned else kept
     usage = TokenCount(finished.usage.input_tokens, finished.usage.output_tokens, finished.usage.cached_input_tokens)
@@ -227,11 +268,12 @@ def _record(progress: Progress, step: int, prompt: Prompt, window: Window, finis
         recalled_text=prompt.recalled_text,
         from_run_seq=rest[0].run_seq if rest else 0,
         from_seq=rest[0].seq if rest else 0,
-        through_seq=max((message.seq for message in rest), default=0),
+        through_seq=max((message.seq for message in window.messages), default=0),
         pinned_seq=pinned,
         tool_names=tuple(tool.name for tool in progress.offered),
-        estimated_tokens=prompt.estimated_tokens + progress.tools_tokens,
+        estimated_tokens=tokens.sent,
         usage=usage,
+        tokens=tokens,
     )
 
 
@@ -257,10 +299,10 @@ def _named_calls(calls: Sequence[ToolCall], own: Sequence[Message]) -> tuple[Too
     return tuple(named)
 
 
-def _local_time(time_zone: str | None) -> datetime:
+def _local_time(time: datetime, time_zone: str | None) -> datetime:
     if time_zone:
         try:
-            return datetime.now(ZoneInfo(time_zone))
+            return time.astimezone(ZoneInfo(time_zone))
         except (ZoneInfoNotFoundError, ValueError):
             _log.debug("unknown time zone %r", time_zone)
-    return datetime.now(UTC)
+    return time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -56,6 +57,10 @@ class Progress:
     correction: Correction | None = None
     earlier: tuple[Message, ...] = ()
     ruling: Ruling | None = None
+    # The provider says that the context is too long: sum up what can be, whatever the estimate says.
+    compaction_forced: bool = False
+    # What the model is told the time is: the same in all steps, so that what it has read already stays as it was.
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def own(self) -> list[Message]:
@@ -78,8 +83,12 @@ class Progress:
     @property
     def output_schema(self) -> Mapping[str, Any] | None:
         """What the final answer must match."""
-        text = next((message.output_schema for message in self.own if message.role is MessageRole.USER), "")
-        return parsed(text) if text else None
+        return parsed(self.output_schema_text) if self.output_schema_text else None
+
+    @property
+    def output_schema_text(self) -> str:
+        """The same as it was given; empty: anything."""
+        return next((message.output_schema for message in self.own if message.role is MessageRole.USER), "")
 
     @property
     def offered(self) -> Sequence[Tool]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from agent_svc.domain.conversation import MessageRole
+from collections.abc import Sequence
+
+from agent_svc.domain.conversation import Message, MessageRole
 from agent_svc.domain.tool_rules import rule
 from agent_svc.interfaces.run_log import RunLog
 from agent_svc.managers.progress import Progress
@@ -22,12 +24,19 @@ class Rulings:
     async def renew(self, progress: Progress) -> None:
         """After something was persisted. Raises LogAway when older messages must be read and cannot be."""
         own = progress.own
-        if not progress.earlier and (not own or own[0].role is not MessageRole.USER):
-            # Another worker began this run, which is longer than what is read of a conversation.
-            before = own[0].seq if own else _NEVER
+        if not progress.earlier and not _complete(own):
+            # Another worker began this run and it is longer than what is read of a conversation, or a part of it was summed up.
             try:
-                progress.earlier = await self._log.run_messages(progress.turn.lease, progress.turn.run, before)
+                progress.earlier = await self._log.run_messages(progress.turn.lease, progress.turn.run, _NEVER)
             except (Unavailable, ResourceExhausted) as error:
                 raise LogAway from error
+        if progress.earlier:
+            by_seq = {message.seq: message for message in (*progress.earlier, *own)}
+            own = [by_seq[seq] for seq in sorted(by_seq)]
         offered = [tool.name for tool in progress.tools]
-        progress.ruling = rule(progress.agent.tool_rules, offered, [*progress.earlier, *own])
+        progress.ruling = rule(progress.agent.tool_rules, offered, own)
+
+
+def _complete(own: Sequence[Message]) -> bool:
+    """Whether these are all messages of a run."""
+    return bool(own) and own[0].role is MessageRole.USER and all(one.role is not MessageRole.SUMMARY for one in own)

@@ -12,7 +12,7 @@ from agent_svc.domain.conversation import Message
 from agent_svc.domain.event import EventPayload, MessageCompleted
 from agent_svc.domain.frame import EventFrame
 from agent_svc.domain.log import Commit, Committed, Ending, Entry, LedgerEnd, LedgerStart, Turn
-from agent_svc.domain.run import RunStep
+from agent_svc.domain.run import RunStep, TokenCount
 from agent_svc.interfaces.event_codec import EventCodec
 from agent_svc.interfaces.run_log import RunLog
 from agent_svc.managers.hub import Hub
@@ -22,6 +22,7 @@ from chassis.failpoints import failpoint
 
 class _Changes(TypedDict, total=False):
     step: RunStep | None
+    usage: TokenCount | None
     next_message_id: UUID | None
     attempt: int | None
     ledger_starts: tuple[LedgerStart, ...]

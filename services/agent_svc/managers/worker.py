@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
 
+from agent_svc.domain.compaction import LOADED_TOKENS
 from agent_svc.domain.event import RunStarted
 from agent_svc.domain.log import Committed, Dispatch, Fenced, Lease, Turn, TurnAsk
 from agent_svc.interfaces.event_bus import EventBus
@@ -30,7 +31,7 @@ from chassis.tasks import end_task
 _log = logging.getLogger(__name__)
 
 # Estimated tokens of history that come with a turn at the most, and that are kept in memory for a conversation.
-HISTORY_TOKENS = 64_000
+HISTORY_TOKENS = LOADED_TOKENS
 # Dispatches that wait in this process for a slot, at least.
 _PLACES = 2_000
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import astuple
 from typing import Any
 
 from agent_svc.domain.log import Commit, Ending
@@ -61,6 +62,11 @@ def _conversation(commit: Commit, values: dict[str, Any]) -> str:
     if offsets:
         values["last_message"] = offsets[-1] + 1
         sets.append("message_seq = head_seq + %(last_message)s")
+    summary = next((one.message.summarized for one in commit.entries if one.message and one.message.summarized), None)
+    if summary is not None:
+        values["context_run_seq"] = summary.kept_run_seq
+        values["context_seq"] = summary.kept_seq
+        sets += ["context_run_seq = %(context_run_seq)s", "context_seq = %(context_seq)s"]
     if commit.ending is not None:
         sets += [
             "open_runs = open_runs - 1",
@@ -123,13 +129,15 @@ def _step(commit: Commit, values: dict[str, Any]) -> str:
         "input": step.usage.input_tokens,
         "output": step.usage.output_tokens,
         "cached": step.usage.cached_input_tokens,
+        "section_tokens": [] if step.tokens is None else list(astuple(step.tokens)),
     }
     return (
         "step AS (INSERT INTO run_steps (run_id, step, organization_id, conversation_id, message_id, model, system_text, "
         "recalled_text, from_run_seq, from_seq, through_seq, pinned_seq, tool_names, estimated_tokens, input_tokens, "
-        "output_tokens, cached_input_tokens) SELECT %(run)s, %(step)s, %(organization)s, %(conversation)s, "
+        "output_tokens, cached_input_tokens, section_tokens) SELECT %(run)s, %(step)s, %(organization)s, %(conversation)s, "
         "%(step_message)s, %(model)s, %(system_text)s, %(recalled_text)s, %(from_run_seq)s, %(from_seq)s, "
-        "%(through_seq)s, %(pinned_seq)s, %(tool_names)s::text[], %(estimated)s, %(input)s, %(output)s, %(cached)s FROM conv)"
+        "%(through_seq)s, %(pinned_seq)s, %(tool_names)s::text[], %(estimated)s, %(input)s, %(output)s, %(cached)s, "
+        "%(section_tokens)s::integer[] FROM conv)"
     )
 
 
@@ -174,6 +182,17 @@ def _run(commit: Commit, values: dict[str, Any]) -> str:
     if commit.step is not None:
         sets += [
             "steps = %(step)s",
+            "input_tokens = input_tokens + %(input)s",
+            "output_tokens = output_tokens + %(output)s",
+            "cached_input_tokens = cached_input_tokens + %(cached)s",
+        ]
+    elif commit.usage is not None:
+        values |= {
+            "input": commit.usage.input_tokens,
+            "output": commit.usage.output_tokens,
+            "cached": commit.usage.cached_input_tokens,
+        }
+        sets += [
             "input_tokens = input_tokens + %(input)s",
             "output_tokens = output_tokens + %(output)s",
             "cached_input_tokens = cached_input_tokens + %(cached)s",

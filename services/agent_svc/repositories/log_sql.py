@@ -146,12 +146,18 @@ FROM run, conv;
 TAKE_AFTER_ACQUIRE = Prepared("take_after_acquire", _TAKE_RUN.format(mine="lease_owner = %(owner)s"))
 TAKE_WHILE_HELD = Prepared("take_while_held", _TAKE_RUN.format(mine="lease_epoch = %(epoch)s"))
 
+# What the newest summary stands for is not read: all of the runs before this one, and of this one what is older than context_seq,
+# but for its user message. Scalar subqueries, so that a long conversation is read from its new end.
+_CONTEXT_RUN_SEQ = "(SELECT context_run_seq FROM conversations WHERE id = %(conversation)s)"
+
 HISTORY = Prepared(
     "history",
     f"""
 SELECT seq, id, run_id, run_seq, role, content::text, create_time, newer FROM (
     SELECT *, sum(tokens) OVER (ORDER BY seq DESC) - tokens AS newer FROM (
-        SELECT * FROM messages WHERE conversation_id = %(conversation)s AND seq > %(after)s
+        SELECT * FROM messages WHERE conversation_id = %(conversation)s AND seq > GREATEST(%(after)s, {_CONTEXT_RUN_SEQ})
+            AND (run_seq > {_CONTEXT_RUN_SEQ} OR role = 1
+                OR seq >= (SELECT context_seq FROM conversations WHERE id = %(conversation)s))
         ORDER BY seq DESC LIMIT {MAX_HISTORY_MESSAGES}
     ) AS newest
 ) AS summed WHERE newer < %(history_tokens)s ORDER BY seq
@@ -232,7 +238,7 @@ WITH before AS (
     SELECT lease_owner, active_run_seq FROM conversations WHERE id = %(conversation)s
 ), run AS (
     UPDATE runs SET state = 6, stop_reason = 5, end_time = %(now)s
-    WHERE id = %(run)s AND state IN (1, 2, 3) AND steps = %(steps)s RETURNING runs.*
+    WHERE id = %(run)s AND state IN (1, 2, 3) AND steps = %(steps)s AND input_tokens = %(input)s RETURNING runs.*
 ), conv AS (
     UPDATE conversations SET head_seq = head_seq + 1, open_runs = open_runs - 1,
         lease_owner = CASE WHEN before.active_run_seq = run.run_seq THEN NULL ELSE conversations.lease_owner END,

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from agent_svc.domain.conversation import Message, MessageRole, ToolCallOutcome
+from agent_svc.domain.conversation import Message, MessageRole, Summarized, ToolCallOutcome
 from agent_svc.domain.image import Image
 from agent_svc.domain.model import ToolCall
 from agent_svc.domain.run import Run, RunError, RunState, RunStopReason, TokenCount
@@ -26,6 +26,13 @@ class _Image(msgspec.Struct, omit_defaults=True):
     url: str = ""
 
 
+class _Summarized(msgspec.Struct):
+    from_seq: int
+    through_seq: int
+    kept_run_seq: int
+    kept_seq: int
+
+
 class _Content(msgspec.Struct, omit_defaults=True):
     text: str = ""
     reasoning: str = ""
@@ -36,6 +43,7 @@ class _Content(msgspec.Struct, omit_defaults=True):
     tool_outcome: int = 0
     images: list[_Image] = []
     output_schema: str = ""
+    summarized: _Summarized | None = None
 
 
 _encoder = msgspec.json.Encoder()
@@ -54,8 +62,13 @@ def encode_content(message: Message) -> str:
         tool_outcome=int(message.tool_outcome),
         images=[_Image(image.media_type, image.data, image.url) for image in message.images],
         output_schema=message.output_schema,
+        summarized=None if message.summarized is None else _summarized(message.summarized),
     )
     return _encoder.encode(content).decode()
+
+
+def _summarized(link: Summarized) -> _Summarized:
+    return _Summarized(link.from_seq, link.through_seq, link.kept_run_seq, link.kept_seq)
 
 
 MESSAGE_COLUMNS = "seq, id, run_id, run_seq, role, content::text, create_time"
@@ -65,6 +78,7 @@ def message_from_row(row: tuple[int, UUID, UUID, int, int, str, datetime]) -> Me
     """A message from the columns of MESSAGE_COLUMNS."""
     seq, message_id, run_id, run_seq, role, text, create_time = row
     content = _decoder.decode(text)
+    link = content.summarized
     return Message(
         id=message_id,
         run_id=run_id,
@@ -81,6 +95,9 @@ def message_from_row(row: tuple[int, UUID, UUID, int, int, str, datetime]) -> Me
         tool_outcome=ToolCallOutcome(content.tool_outcome),
         images=tuple(Image(image.media_type, image.data, image.url) for image in content.images),
         output_schema=content.output_schema,
+        summarized=None
+        if link is None
+        else Summarized(link.from_seq, link.through_seq, link.kept_run_seq, link.kept_seq),
     )
 
 

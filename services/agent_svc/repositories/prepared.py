@@ -92,6 +92,8 @@ _TYPES: Mapping[str, str] = MappingProxyType(
                 "duration",
                 "ceiling",
                 "ceiling_of_user",
+                "context_run_seq",
+                "context_seq",
             ),
             "bigint",
         ),
@@ -102,6 +104,7 @@ _TYPES: Mapping[str, str] = MappingProxyType(
         "epochs": "bigint[]",
         "seqs": "bigint[]",
         "tool_names": "text[]",
+        "section_tokens": "integer[]",
     }
 )
 

@@ -180,6 +180,7 @@ class PostgresRunLog:
                 "run": run_id,
                 "conversation": run.conversation_id,
                 "steps": run.steps,
+                "input": run.usage.input_tokens,
                 "now": now,
                 "type": int(body.type),
                 "body": body.body,

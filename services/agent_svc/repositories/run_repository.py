@@ -9,7 +9,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from agent_svc.domain.run import ContextMessage, Run, RunContext, RunStep, TokenCount
+from agent_svc.domain.conversation import MessageRole
+from agent_svc.domain.history import since_summary
+from agent_svc.domain.run import ContextMessage, ContextTokens, Run, RunContext, RunStep, TokenCount
 from agent_svc.repositories.message_content import message_from_row, run_from_row
 from agent_svc.repositories.tables import messages, run_steps, runs
 
@@ -100,7 +102,8 @@ class PostgresRuns:
             .order_by(columns.run_seq, columns.seq)
         )
         rows: list[Any] = list(await self._session.execute(query))
-        found = [message_from_row(tuple(row)) for row in rows]
+        found = since_summary([message_from_row(tuple(row)) for row in rows])
+        found = sorted(found, key=lambda message: message.role is not MessageRole.SUMMARY)
         return tuple(ContextMessage(one.id, one.role.name.lower(), one.text) for one in found)
 
     def _select(self) -> Any:
@@ -121,4 +124,5 @@ def _step(row: Any) -> RunStep:
         tool_names=tuple(row.tool_names),
         estimated_tokens=row.estimated_tokens,
         usage=TokenCount(row.input_tokens, row.output_tokens, row.cached_input_tokens),
+        tokens=ContextTokens(*row.section_tokens) if row.section_tokens else None,
     )

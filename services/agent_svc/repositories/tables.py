@@ -110,6 +110,7 @@ run_steps = sa.Table(
     sa.Column("input_tokens", sa.BigInteger),
     sa.Column("output_tokens", sa.BigInteger),
     sa.Column("cached_input_tokens", sa.BigInteger),
+    sa.Column("section_tokens", ARRAY(sa.Integer)),
 )
 
 events = sa.Table("events", metadata, sa.Column("conversation_id", sa.Uuid), sa.Column("organization_id", sa.Uuid))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from agent_svc.domain import event as domain
-from agent_svc.domain.conversation import Message
+from agent_svc.domain.conversation import Message, Summarized
 from agent_svc.domain.event import EncodedEvent, EventPayload
 from agent_svc.domain.image import Image
 from agent_svc.domain.model import ToolCall
@@ -51,6 +51,14 @@ def _fill(event: event_pb2.RunEvent, payload: EventPayload) -> None:
             event.memory_updated.resource_ids.extend(resource_ids)
             event.memory_updated.tool_call_id = tool_call_id
             event.memory_updated.block_label = block_label
+        case domain.ContextCompacted():
+            event.skippable = True
+            event.context_compacted.summary_message_id = ids.encode("msg", payload.summary_message_id)
+            event.context_compacted.from_seq = payload.from_seq
+            event.context_compacted.through_seq = payload.through_seq
+            event.context_compacted.tokens_before = payload.tokens_before
+            event.context_compacted.tokens_after = payload.tokens_after
+            event.context_compacted.truncated = payload.truncated
         case domain.RunSucceeded(stop_reason, usage):
             event.run_succeeded.stop_reason = run_pb2.RunStopReason.ValueType(stop_reason)
             event.run_succeeded.usage.CopyFrom(token_count(usage))
@@ -74,6 +82,16 @@ def message_core(message: Message) -> conversation_pb2.Message:
         tool_outcome=conversation_pb2.ToolCallOutcome.ValueType(message.tool_outcome),
         create_time=timestamp(message.create_time),
         images=[_image(image) for image in message.images],
+        summarized=None if message.summarized is None else _summarized(message.summarized),
+    )
+
+
+def _summarized(link: Summarized) -> conversation_pb2.Summarized:
+    return conversation_pb2.Summarized(
+        from_seq=link.from_seq,
+        through_seq=link.through_seq,
+        kept_seq=link.kept_seq,
+        kept_run_seq=link.kept_run_seq,
     )
 
 

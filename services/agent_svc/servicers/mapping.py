@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
 from google.protobuf.json_format import ParseDict
 
-from agent_svc.domain.agent import Agent, AgentDraft, AgentSettings, BlockDraft
+from agent_svc.domain.agent import Agent, AgentDraft, AgentSettings, BlockDraft, CompactionSettings
 from agent_svc.domain.changes import AgentChange, etag
 from agent_svc.domain.conversation import Conversation, Message
 from agent_svc.domain.model import ModelDescription, ModelPrice
@@ -105,12 +106,28 @@ def _settings_to_proto(settings: AgentSettings) -> agent_pb2.AgentSettings:
         max_run_tokens=settings.max_run_tokens,
         max_run_seconds=settings.max_run_seconds,
         parallel_tool_calls=settings.parallel_tool_calls,
+        compaction=_compaction_to_proto(settings.compaction),
+    )
+
+
+def _compaction_to_proto(compaction: CompactionSettings) -> agent_pb2.CompactionSettings | None:
+    """None when nothing is set."""
+    if compaction == CompactionSettings():
+        return None
+    return agent_pb2.CompactionSettings(
+        enabled=compaction.enabled,
+        trigger_share=compaction.trigger_share,
+        kept_share=compaction.kept_share,
+        model=compaction.model,
     )
 
 
 def _settings_from_proto(settings: agent_pb2.AgentSettings) -> AgentSettings:
     given: dict[str, Any] = {descriptor.name: value for descriptor, value in settings.ListFields()}
     given["fallback_models"] = tuple(settings.fallback_models)
+    given["compaction"] = CompactionSettings(
+        **{descriptor.name: value for descriptor, value in settings.compaction.ListFields()}
+    )
     return AgentSettings(**given)
 
 
@@ -173,6 +190,7 @@ def context_to_proto(context: RunContext) -> run_pb2.RunContext:
         tool_names=step.tool_names,
         estimated_tokens=step.estimated_tokens,
         usage=token_count(step.usage),
+        tokens=None if step.tokens is None else run_pb2.ContextTokens(**asdict(step.tokens)),
     )
 
 

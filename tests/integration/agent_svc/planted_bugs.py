@@ -13,7 +13,7 @@ from agent_svc.domain.decision import LedgerEntry
 from agent_svc.domain.delta import PartialMessage
 from agent_svc.domain.event import EventPayload
 from agent_svc.domain.frame import DeltaFrame, EventFrame, Frame
-from agent_svc.domain.log import CancelledRun, Commit, Committed, Fenced, NewRun, Turn
+from agent_svc.domain.log import CancelledRun, Commit, Committed, Dispatch, Fenced, NewRun, Turn, TurnAsk
 from agent_svc.domain.run import Run, RunState
 from agent_svc.interfaces.run_log import CancelEvent
 from agent_svc.managers.run_writer import RunWriter
@@ -45,6 +45,29 @@ class Unfenced(PostgresRunLog):
 _SET_EPOCH = Prepared(
     "test_set_epoch", "UPDATE conversations SET lease_epoch = %(epoch)s WHERE id = %(conversation)s RETURNING 1"
 )
+
+
+class Repeating(PostgresRunLog):
+    """Writes each summary twice, as a worker might that does not look at what its predecessor wrote."""
+
+    async def commit(self, commit: Commit) -> Committed:
+        committed = await super().commit(commit)
+        first = commit.entries[0].message if commit.entries else None
+        if first is None or first.summarized is None:
+            return committed
+        again = replace(commit.entries[0], message=replace(first, id=ids.new()))
+        return await super().commit(replace(commit, entries=(again, *commit.entries[1:])))
+
+
+class Skipping(PostgresRunLog):
+    """Reads one message too few of what came after the summary."""
+
+    async def claim(self, dispatch: Dispatch, ask: TurnAsk) -> Turn | None:
+        turn = await super().claim(dispatch, ask)
+        if turn is None or not any(message.summarized for message in turn.history):
+            return turn
+        oldest = next(index for index, message in enumerate(turn.history) if message.summarized is None)
+        return replace(turn, history=(*turn.history[:oldest], *turn.history[oldest + 1 :]))
 
 
 class Hasty(RunWriter):

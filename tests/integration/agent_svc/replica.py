@@ -1,9 +1,11 @@
 """One agent_svc over a real PostgreSQL, a real NATS and a model server, with memory and tools in this process.
 
-As a program it is a worker that can be killed: `python -m tests.integration.agent_svc.replica DATABASE_URL NATS_URL MODEL_URL`.
+As a program it is a worker that can be killed: `python -m tests.integration.agent_svc.replica DATABASE_URL NATS_URL MODEL_URL
+[SILENCE_S]`, with the seconds after which it gives up a silent model.
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +15,7 @@ from uuid import UUID
 import uvloop
 
 from agent_svc.adapters.models import ModelSettings, catalog_from_settings
+from agent_svc.adapters.models.transport import Limits as Waiting
 from agent_svc.adapters.nats_bus import NatsBus
 from agent_svc.domain.agent import Agent, AgentDraft, AgentSettings
 from agent_svc.domain.event import EventType
@@ -27,7 +30,7 @@ from agent_svc.repositories.run_log import PostgresRunLog
 from agent_svc.repositories.unit_of_work import PostgresUnitOfWork
 from agent_svc.servicers.event_codec import ProtobufEventCodec
 from agent_svc.settings import AgentSettings as ServiceSettings
-from chassis import ids
+from chassis import failpoints, ids
 from chassis.database import Database
 from chassis.identity import Identity, Role, use
 from chassis.limits import Limits, NoLimits
@@ -140,6 +143,7 @@ async def replica(
     patience_s: float = 2.0,
     grace_s: float = 0.3,
     limits: Limits | None = None,
+    waiting: Waiting | None = None,
     plant: Callable[[Outside, LogPool], Outside] = lambda outside, _: outside,
 ) -> AsyncGenerator[Replica]:
     """Starts one, and stops it as SIGTERM would. `plant` may put something worse in the place of what is real."""
@@ -163,6 +167,7 @@ async def replica(
             openai_base_url=addresses.model,
             anthropic_api_key="k",
             anthropic_base_url=addresses.model,
+            limits=waiting or Waiting(),
         )
         models = catalog_from_settings(sources)
         opened.push_async_callback(models.aclose)
@@ -190,7 +195,10 @@ async def replica(
 
 
 async def _main() -> None:
-    async with replica(Addresses(*sys.argv[1:4])):
+    failpoints.arm(os.environ.get("HEARTH_FAILPOINTS", ""))
+    silence_s = float(sys.argv[4]) if len(sys.argv) > 4 else 60.0
+    waiting = Waiting(first_byte_s=silence_s, idle_s=silence_s, backoff_s=min(0.5, silence_s / 10))
+    async with replica(Addresses(*sys.argv[1:4]), waiting=waiting):
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await asyncio.sleep(3600)

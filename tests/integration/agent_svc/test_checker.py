@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from agent_svc import factory
-from agent_svc.domain.agent import Agent
+from agent_svc.domain.agent import Agent, AgentSettings
 from agent_svc.domain.run import Run, RunState
 from agent_svc.managers import model_step, watch_manager, watcher
 from agent_svc.repositories.log_pool import LogPool
@@ -34,6 +34,8 @@ from tests.integration.agent_svc.planted_bugs import (
     Hasty,
     Miscounting,
     Polite,
+    Repeating,
+    Skipping,
     Stuttering,
     Unfenced,
     WithoutLedger,
@@ -42,6 +44,8 @@ from tests.integration.agent_svc.replica import Addresses, Replica, replica, unt
 from tests.integration.agent_svc.test_durability import lose_lease
 from tests.reliability.checker import Accepted, History, Seen, check, read
 from tests.support.databases import Databases, FreshDatabase
+
+SMALL = AgentSettings(context_window_tokens=3_000, passive_recall=False)
 
 
 @dataclass
@@ -244,3 +248,34 @@ async def test_a_cancel_that_does_not_cancel(book: Book, model: FakeModelServer)
             book.history.cancelled.append(ids.encode("run", run.id))
             model.book.open_every_gate()
     assert book.promises() == {"cancelled"}
+
+
+async def long_talk(book: Book, here: Replica, agent: Agent, count: int) -> None:
+    """Turns that outgrow a small window, one after the other."""
+    for number in range(count):
+        await here.finished(await book.start(here, agent, f"question {number}: " + "word " * 120))
+
+
+async def test_summaries_break_no_promise(book: Book) -> None:
+    async with replica(book.addresses) as here:
+        agent = await here.agent(settings=SMALL)
+        async with book.watching(here, agent) as seen:
+            await long_talk(book, here, agent, 7)
+    assert any(event.HasField("context_compacted") for event in seen.events)
+    assert book.promises() == set()
+
+
+async def test_a_conversation_that_is_compacted_twice(book: Book) -> None:
+    async with replica(book.addresses, plant=planted(Repeating)) as here:
+        await long_talk(book, here, await here.agent(settings=SMALL), 4)
+    assert "compaction" in book.promises()
+
+
+async def test_a_message_that_gets_lost_behind_a_summary(book: Book) -> None:
+    async with replica(book.addresses) as first:
+        agent = await first.agent(settings=SMALL)
+        await long_talk(book, first, agent, 4)
+    async with replica(book.addresses, plant=planted(Skipping)) as second:
+        second.caller = first.caller
+        await long_talk(book, second, agent, 1)
+    assert book.promises() == {"compaction"}

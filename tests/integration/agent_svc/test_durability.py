@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @asynccontextmanager
-async def worker_process(addresses: Addresses) -> AsyncGenerator[subprocess.Popen[bytes]]:
+async def worker_process(addresses: Addresses, *arguments: str) -> AsyncGenerator[subprocess.Popen[bytes]]:
     """A replica in a process of its own, ready to work."""
     process = subprocess.Popen(
         [
@@ -40,6 +40,7 @@ async def worker_process(addresses: Addresses) -> AsyncGenerator[subprocess.Pope
             addresses.database,
             addresses.nats,
             addresses.model,
+            *arguments,
         ],
         cwd=ROOT,
         stdout=subprocess.PIPE,

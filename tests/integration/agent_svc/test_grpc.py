@@ -219,6 +219,13 @@ async def test_closing_the_stream_of_a_message_does_not_stop_its_run(client: Cli
     (context,) = (await runs.GetRunContext(shown, metadata=client.md)).contexts
     assert [message.text for message in context.messages] == ["a story"]
     assert context.model == "openai/scripted"
+    sections = context.tokens
+    parts = (sections.instructions, sections.core_memory, sections.recalled, sections.tools, sections.input)
+    assert min(parts) > 0
+    assert sum(parts) + sections.summary + sections.history == context.estimated_tokens
+    assert (sections.summary, sections.history) == (0, 0)
+    assert sections.window > sections.answer > 0
+    assert context.usage.input_tokens > 0
 
 
 async def test_another_organizations_things_are_absent(client: Client, foreigner: Client) -> None:

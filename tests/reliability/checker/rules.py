@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chassis import ids
+from tests.reliability.checker.compaction import compactions
 from tests.reliability.checker.history import History
 from tests.reliability.checker.promises import deltas, streams
 from tests.reliability.checker.stored import StoredConversation, StoredEvent
@@ -209,4 +210,5 @@ _OF_CONVERSATION: dict[str, Callable[[StoredConversation], Iterator[str]]] = {
     "order": _order,
     "runs": _runs,
     "ledger": _ledger,
+    "compaction": compactions,
 }

@@ -1,11 +1,13 @@
 """Events as bytes, and as watchers get them."""
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
-from agent_svc.domain.conversation import ToolCallOutcome
+from agent_svc.domain.conversation import MessageRole, Summarized, ToolCallOutcome
 from agent_svc.domain.event import (
+    ContextCompacted,
     EventPayload,
     EventType,
     MemoryUpdated,
@@ -39,6 +41,7 @@ EVENTS: list[EventPayload] = [
     ToolCallStarted(UUID(int=9), ToolCall("a", "look_up", "{}"), 3),
     ToolCallCompleted("a", "look_up", ToolCallOutcome.UNKNOWN, 12),
     MemoryUpdated(("block_x",), "a", "human"),
+    ContextCompacted(UUID(int=9), 2, 30, 4000, 900, truncated=True),
     RunSucceeded(RunStopReason.FINAL_ANSWER, USAGE),
     RunFailed(RunStopReason.ERROR, RunError("MODEL_UNAVAILABLE", "down"), USAGE),
     RunCancelled(USAGE),
@@ -70,6 +73,17 @@ def test_a_message_knows_where_it_stands() -> None:
     assert (message.seq, message.text, message.tool_calls[0].id) == (41, "hi", "a")
     assert message.organization_id == ids.encode("org", ORGANIZATION)
     assert message.run_id == ids.encode("run", RUN)
+
+
+def test_a_summary_says_what_it_stands_for() -> None:
+    link = Summarized(from_seq=2, through_seq=30, kept_run_seq=31, kept_seq=32)
+    summary = replace(assistant("in short", 0), role=MessageRole.SUMMARY, summarized=link)
+    sent = written(MessageCompleted(summary)).message_completed.message.summarized
+    assert (sent.from_seq, sent.through_seq, sent.kept_run_seq, sent.kept_seq) == (2, 30, 31, 32)
+    told = written(ContextCompacted(summary.id, 2, 30, 4000, 900)).context_compacted
+    assert (told.from_seq, told.through_seq, told.tokens_before, told.tokens_after) == (2, 30, 4000, 900)
+    assert told.summary_message_id == ids.encode("msg", summary.id)
+    assert not told.truncated
 
 
 def test_the_epoch_comes_from_the_row() -> None:

@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hearth.agent.v1.agent_pb2 import Agent, AllowedAfterRule, MaxPerRunRule, RunFirstRule, ToolRule
 from hearth.agent.v1.conversation_pb2 import Message, MessageRole
 from hearth.agent.v1.event_pb2 import Frame
-from hearth.agent.v1.run_pb2 import ContextMessage, Run, RunContext, RunState
+from hearth.agent.v1.run_pb2 import ContextMessage, ContextTokens, Run, RunContext, RunState, Usage
 from hearth.agent.v1.run_service_pb2 import BusyPolicy
 from hearth.memory.v1.archival_memory_service_pb2 import PassageHit, SearchPassagesResponse
 from hearth.memory.v1.block_pb2 import Block
@@ -118,7 +118,12 @@ class FakeHearth:
 
     def _context(self, run_id: str) -> Sequence[RunContext]:
         messages = [ContextMessage(role="user", text="What is my dog called?")]
-        return [RunContext(step=1, system_text="You are…", recalled_text="My dog is called Rex.", messages=messages)]
+        tokens = ContextTokens(instructions=60, summary=71, window=4096, answer=1024)
+        usage = Usage(input_tokens=1234, output_tokens=5, cached_input_tokens=1000)
+        first = RunContext(step=1, system_text="You are…", recalled_text="My dog is called Rex.", messages=messages)
+        first.tokens.CopyFrom(tokens)
+        first.usage.CopyFrom(usage)
+        return [first, RunContext(step=2)]
 
     def _messages(self, conversation_id: str, **kwargs: Any) -> Iterator[Message]:
         self._note(conversation_id, kwargs)
@@ -291,8 +296,10 @@ def test_what_the_model_saw(fake: FakeHearth) -> None:
     assert shown["run"]["id"] == RUN
     assert shown["contexts"][0]["recalled_text"] == "My dog is called Rex."
     text = run(fake, "run", "show", RUN, "--context").stdout
-    for part in ("You are…", "My dog is called Rex.", "What is my dog called?"):
+    for part in ("You are…", "My dog is called Rex.", "What is my dog called?", "~71", "1234, 1000 of it cached"):
         assert part in text
+    assert "4096, 1024 of it for the answer" in text
+    assert "did not say" in text.partition("step 2")[2]
     assert json.loads(run(fake, "run", "show", RUN, "--json").stdout)["id"] == RUN
 
 

@@ -101,7 +101,11 @@ def list_runs(
 
 @run.command(epilog=examples("hearth run show run_…", "hearth run show run_… --context --json"))
 @click.argument("run_id", metavar="RUN")
-@click.option("--context", is_flag=True, help="Also what the model saw at each step: system text, recalled, messages.")
+@click.option(
+    "--context",
+    is_flag=True,
+    help="Also what the model saw at each step: tokens by section, system text, recalled, messages.",
+)
 @json_option
 @pass_session
 def show(session: Session, run_id: str, context: bool, as_json: bool) -> None:
@@ -180,6 +184,8 @@ def _print_run(found: "Run") -> None:
 def _print_context(step: "RunContext") -> None:
     click.echo()
     print_heading(f"step {step.step} · {step.model} · about {step.estimated_tokens} tokens")
+    print_heading("— tokens")
+    print_table(("", "TOKENS"), _token_rows(step))
     print_heading("— system")
     click.echo(for_terminal(step.system_text))
     print_heading("— of it, recalled")
@@ -190,3 +196,28 @@ def _print_context(step: "RunContext") -> None:
     if step.tool_names:
         print_heading("— tools")
         click.echo(", ".join(step.tool_names))
+
+
+def _token_rows(step: "RunContext") -> list[tuple[str, str]]:
+    """Hearth's estimate by section, then what the provider counted."""
+    sections = step.tokens
+    rows = [
+        ("instructions", sections.instructions),
+        ("core memory", sections.core_memory),
+        ("recalled, and the time", sections.recalled),
+        ("tools", sections.tools),
+        ("summary", sections.summary),
+        ("history", sections.history),
+        ("input", sections.input),
+    ]
+    shown = [(name, f"~{count}") for name, count in rows] if step.HasField("tokens") else []
+    shown.append(("all, estimated", f"~{step.estimated_tokens}"))
+    if step.HasField("tokens"):
+        shown.append(("window", f"{sections.window}, {sections.answer} of it for the answer"))
+    if step.usage.input_tokens:
+        read, cached = step.usage.input_tokens, step.usage.cached_input_tokens
+        shown.append(("the provider: read", f"{read}, {cached} of it cached" if cached else f"{read}"))
+        shown.append(("the provider: written", f"{step.usage.output_tokens}"))
+    else:
+        shown.append(("the provider", "did not say"))
+    return shown

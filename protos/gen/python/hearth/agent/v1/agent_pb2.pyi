@@ -328,6 +328,7 @@ class AgentSettings(_message.Message):
     MAX_RUN_TOKENS_FIELD_NUMBER: _builtins.int
     MAX_RUN_SECONDS_FIELD_NUMBER: _builtins.int
     PARALLEL_TOOL_CALLS_FIELD_NUMBER: _builtins.int
+    COMPACTION_FIELD_NUMBER: _builtins.int
     max_steps: _builtins.int
     """Most model calls in one run: 1 to 1,000, default 20."""
     context_window_tokens: _builtins.int
@@ -365,6 +366,10 @@ class AgentSettings(_message.Message):
         answers does the rest of the run. Example: `anthropic/claude-sonnet-4-5`.
         """
 
+    @_builtins.property
+    def compaction(self) -> Global___CompactionSettings:
+        """What happens when a conversation grows too long for the window."""
+
     def __init__(
         self,
         *,
@@ -380,10 +385,11 @@ class AgentSettings(_message.Message):
         max_run_tokens: _builtins.int | None = ...,
         max_run_seconds: _builtins.int | None = ...,
         parallel_tool_calls: _builtins.bool | None = ...,
+        compaction: Global___CompactionSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_max_output_tokens", b"_max_output_tokens", "_max_run_seconds", b"_max_run_seconds", "_max_run_tokens", b"_max_run_tokens", "_max_steps", b"_max_steps", "_parallel_tool_calls", b"_parallel_tool_calls", "_passive_recall", b"_passive_recall", "_passive_recall_tokens", b"_passive_recall_tokens", "_reasoning_effort", b"_reasoning_effort", "_temperature", b"_temperature", "_time_zone", b"_time_zone", "context_window_tokens", b"context_window_tokens", "max_output_tokens", b"max_output_tokens", "max_run_seconds", b"max_run_seconds", "max_run_tokens", b"max_run_tokens", "max_steps", b"max_steps", "parallel_tool_calls", b"parallel_tool_calls", "passive_recall", b"passive_recall", "passive_recall_tokens", b"passive_recall_tokens", "reasoning_effort", b"reasoning_effort", "temperature", b"temperature", "time_zone", b"time_zone"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_max_output_tokens", b"_max_output_tokens", "_max_run_seconds", b"_max_run_seconds", "_max_run_tokens", b"_max_run_tokens", "_max_steps", b"_max_steps", "_parallel_tool_calls", b"_parallel_tool_calls", "_passive_recall", b"_passive_recall", "_passive_recall_tokens", b"_passive_recall_tokens", "_reasoning_effort", b"_reasoning_effort", "_temperature", b"_temperature", "_time_zone", b"_time_zone", "compaction", b"compaction", "context_window_tokens", b"context_window_tokens", "max_output_tokens", b"max_output_tokens", "max_run_seconds", b"max_run_seconds", "max_run_tokens", b"max_run_tokens", "max_steps", b"max_steps", "parallel_tool_calls", b"parallel_tool_calls", "passive_recall", b"passive_recall", "passive_recall_tokens", b"passive_recall_tokens", "reasoning_effort", b"reasoning_effort", "temperature", b"temperature", "time_zone", b"time_zone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_max_output_tokens", b"_max_output_tokens", "_max_run_seconds", b"_max_run_seconds", "_max_run_tokens", b"_max_run_tokens", "_max_steps", b"_max_steps", "_parallel_tool_calls", b"_parallel_tool_calls", "_passive_recall", b"_passive_recall", "_passive_recall_tokens", b"_passive_recall_tokens", "_reasoning_effort", b"_reasoning_effort", "_temperature", b"_temperature", "_time_zone", b"_time_zone", "context_window_tokens", b"context_window_tokens", "fallback_models", b"fallback_models", "max_output_tokens", b"max_output_tokens", "max_run_seconds", b"max_run_seconds", "max_run_tokens", b"max_run_tokens", "max_steps", b"max_steps", "parallel_tool_calls", b"parallel_tool_calls", "passive_recall", b"passive_recall", "passive_recall_tokens", b"passive_recall_tokens", "reasoning_effort", b"reasoning_effort", "temperature", b"temperature", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_max_output_tokens", b"_max_output_tokens", "_max_run_seconds", b"_max_run_seconds", "_max_run_tokens", b"_max_run_tokens", "_max_steps", b"_max_steps", "_parallel_tool_calls", b"_parallel_tool_calls", "_passive_recall", b"_passive_recall", "_passive_recall_tokens", b"_passive_recall_tokens", "_reasoning_effort", b"_reasoning_effort", "_temperature", b"_temperature", "_time_zone", b"_time_zone", "compaction", b"compaction", "context_window_tokens", b"context_window_tokens", "fallback_models", b"fallback_models", "max_output_tokens", b"max_output_tokens", "max_run_seconds", b"max_run_seconds", "max_run_tokens", b"max_run_tokens", "max_steps", b"max_steps", "parallel_tool_calls", b"parallel_tool_calls", "passive_recall", b"passive_recall", "passive_recall_tokens", b"passive_recall_tokens", "reasoning_effort", b"reasoning_effort", "temperature", b"temperature", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_window_tokens: _TypeAlias = _typing.Literal["context_window_tokens"]  # noqa: Y015
     _WhichOneofArgType__context_window_tokens: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens"]  # noqa: Y015
@@ -431,3 +437,54 @@ class AgentSettings(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__time_zone) -> _WhichOneofReturnType__time_zone | None: ...
 
 Global___AgentSettings: _TypeAlias = AgentSettings  # noqa: Y015
+
+@_typing.final
+class CompactionSettings(_message.Message):
+    """CompactionSettings says when older messages of a conversation become a summary. Shares are of the room that the window leaves
+    for the conversation, after instructions, memory, tools and the answer. Absent fields mean the default.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENABLED_FIELD_NUMBER: _builtins.int
+    TRIGGER_SHARE_FIELD_NUMBER: _builtins.int
+    KEPT_SHARE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    enabled: _builtins.bool
+    """Whether it happens at all; default true. Without, messages that do not fit are left out of the context."""
+    trigger_share: _builtins.float
+    """The share that the conversation may fill before it happens: 0.2 to 1, default 0.8."""
+    kept_share: _builtins.float
+    """The share that the newest messages may keep, word for word: 0.05 to 0.7, default 0.3."""
+    model: _builtins.str
+    """Model that writes the summary; default: the agent's own. Example: `openai/gpt-4.1-nano`."""
+    def __init__(
+        self,
+        *,
+        enabled: _builtins.bool | None = ...,
+        trigger_share: _builtins.float | None = ...,
+        kept_share: _builtins.float | None = ...,
+        model: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_kept_share", b"_kept_share", "_model", b"_model", "_trigger_share", b"_trigger_share", "enabled", b"enabled", "kept_share", b"kept_share", "model", b"model", "trigger_share", b"trigger_share"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_kept_share", b"_kept_share", "_model", b"_model", "_trigger_share", b"_trigger_share", "enabled", b"enabled", "kept_share", b"kept_share", "model", b"model", "trigger_share", b"trigger_share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
+    _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
+    _WhichOneofReturnType__kept_share: _TypeAlias = _typing.Literal["kept_share"]  # noqa: Y015
+    _WhichOneofArgType__kept_share: _TypeAlias = _typing.Literal["_kept_share", b"_kept_share"]  # noqa: Y015
+    _WhichOneofReturnType__model: _TypeAlias = _typing.Literal["model"]  # noqa: Y015
+    _WhichOneofArgType__model: _TypeAlias = _typing.Literal["_model", b"_model"]  # noqa: Y015
+    _WhichOneofReturnType__trigger_share: _TypeAlias = _typing.Literal["trigger_share"]  # noqa: Y015
+    _WhichOneofArgType__trigger_share: _TypeAlias = _typing.Literal["_trigger_share", b"_trigger_share"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__enabled) -> _WhichOneofReturnType__enabled | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kept_share) -> _WhichOneofReturnType__kept_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__model) -> _WhichOneofReturnType__model | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__trigger_share) -> _WhichOneofReturnType__trigger_share | None: ...
+
+Global___CompactionSettings: _TypeAlias = CompactionSettings  # noqa: Y015

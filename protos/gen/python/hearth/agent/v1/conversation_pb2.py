@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hearth/agent/v1/conversation.proto\x12\x0fhearth.agent.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\x01\n\x0c\x43onversation\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0forganization_id\x18\x02 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x03 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x10\n\x08head_seq\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\"\x87\x03\n\x07Message\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0forganization_id\x18\x02 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x0b\n\x03seq\x18\x05 \x01(\x03\x12*\n\x04role\x18\x06 \x01(\x0e\x32\x1c.hearth.agent.v1.MessageRole\x12\x0c\n\x04text\x18\x07 \x01(\t\x12\x11\n\treasoning\x18\x08 \x01(\t\x12-\n\ntool_calls\x18\t \x03(\x0b\x32\x19.hearth.agent.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\n \x01(\t\x12\x36\n\x0ctool_outcome\x18\x0b \x01(\x0e\x32 .hearth.agent.v1.ToolCallOutcome\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x06images\x18\r \x03(\x0b\x32\x16.hearth.agent.v1.Image\"\x89\x01\n\x05Image\x12\x1b\n\nmedia_type\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\n\xbaH\x07z\x05\x18\x80\x80\x80\x02H\x00\x12\x19\n\x03url\x18\x03 \x01(\tB\n\xbaH\x07r\x05(\x80\xe6\xd5\x02H\x00\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x0e\n\x06sha256\x18\x05 \x01(\tB\x08\n\x06source\"<\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t*\x8f\x01\n\x0bMessageRole\x12\x1c\n\x18MESSAGE_ROLE_UNSPECIFIED\x10\x00\x12\x15\n\x11MESSAGE_ROLE_USER\x10\x01\x12\x1a\n\x16MESSAGE_ROLE_ASSISTANT\x10\x02\x12\x15\n\x11MESSAGE_ROLE_TOOL\x10\x03\x12\x18\n\x14MESSAGE_ROLE_SUMMARY\x10\x04*\x92\x01\n\x0fToolCallOutcome\x12!\n\x1dTOOL_CALL_OUTCOME_UNSPECIFIED\x10\x00\x12\x1f\n\x1bTOOL_CALL_OUTCOME_SUCCEEDED\x10\x01\x12\x1c\n\x18TOOL_CALL_OUTCOME_FAILED\x10\x02\x12\x1d\n\x19TOOL_CALL_OUTCOME_UNKNOWN\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hearth/agent/v1/conversation.proto\x12\x0fhearth.agent.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\x01\n\x0c\x43onversation\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0forganization_id\x18\x02 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x03 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x10\n\x08head_seq\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\"\xb8\x03\n\x07Message\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0forganization_id\x18\x02 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x0b\n\x03seq\x18\x05 \x01(\x03\x12*\n\x04role\x18\x06 \x01(\x0e\x32\x1c.hearth.agent.v1.MessageRole\x12\x0c\n\x04text\x18\x07 \x01(\t\x12\x11\n\treasoning\x18\x08 \x01(\t\x12-\n\ntool_calls\x18\t \x03(\x0b\x32\x19.hearth.agent.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\n \x01(\t\x12\x36\n\x0ctool_outcome\x18\x0b \x01(\x0e\x32 .hearth.agent.v1.ToolCallOutcome\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x06images\x18\r \x03(\x0b\x32\x16.hearth.agent.v1.Image\x12/\n\nsummarized\x18\x10 \x01(\x0b\x32\x1b.hearth.agent.v1.Summarized\"[\n\nSummarized\x12\x10\n\x08\x66rom_seq\x18\x01 \x01(\x03\x12\x13\n\x0bthrough_seq\x18\x02 \x01(\x03\x12\x10\n\x08kept_seq\x18\x03 \x01(\x03\x12\x14\n\x0ckept_run_seq\x18\x04 \x01(\x03\"\x89\x01\n\x05Image\x12\x1b\n\nmedia_type\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\n\xbaH\x07z\x05\x18\x80\x80\x80\x02H\x00\x12\x19\n\x03url\x18\x03 \x01(\tB\n\xbaH\x07r\x05(\x80\xe6\xd5\x02H\x00\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x0e\n\x06sha256\x18\x05 \x01(\tB\x08\n\x06source\"<\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t*\x8f\x01\n\x0bMessageRole\x12\x1c\n\x18MESSAGE_ROLE_UNSPECIFIED\x10\x00\x12\x15\n\x11MESSAGE_ROLE_USER\x10\x01\x12\x1a\n\x16MESSAGE_ROLE_ASSISTANT\x10\x02\x12\x15\n\x11MESSAGE_ROLE_TOOL\x10\x03\x12\x18\n\x14MESSAGE_ROLE_SUMMARY\x10\x04*\x92\x01\n\x0fToolCallOutcome\x12!\n\x1dTOOL_CALL_OUTCOME_UNSPECIFIED\x10\x00\x12\x1f\n\x1bTOOL_CALL_OUTCOME_SUCCEEDED\x10\x01\x12\x1c\n\x18TOOL_CALL_OUTCOME_FAILED\x10\x02\x12\x1d\n\x19TOOL_CALL_OUTCOME_UNKNOWN\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,16 +39,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMAGE'].fields_by_name['data']._serialized_options = b'\272H\007z\005\030\200\200\200\002'
   _globals['_IMAGE'].fields_by_name['url']._loaded_options = None
   _globals['_IMAGE'].fields_by_name['url']._serialized_options = b'\272H\007r\005(\200\346\325\002'
-  _globals['_MESSAGEROLE']._serialized_start=938
-  _globals['_MESSAGEROLE']._serialized_end=1081
-  _globals['_TOOLCALLOUTCOME']._serialized_start=1084
-  _globals['_TOOLCALLOUTCOME']._serialized_end=1230
+  _globals['_MESSAGEROLE']._serialized_start=1080
+  _globals['_MESSAGEROLE']._serialized_end=1223
+  _globals['_TOOLCALLOUTCOME']._serialized_start=1226
+  _globals['_TOOLCALLOUTCOME']._serialized_end=1372
   _globals['_CONVERSATION']._serialized_start=118
   _globals['_CONVERSATION']._serialized_end=339
   _globals['_MESSAGE']._serialized_start=342
-  _globals['_MESSAGE']._serialized_end=733
-  _globals['_IMAGE']._serialized_start=736
-  _globals['_IMAGE']._serialized_end=873
-  _globals['_TOOLCALL']._serialized_start=875
-  _globals['_TOOLCALL']._serialized_end=935
+  _globals['_MESSAGE']._serialized_end=782
+  _globals['_SUMMARIZED']._serialized_start=784
+  _globals['_SUMMARIZED']._serialized_end=875
+  _globals['_IMAGE']._serialized_start=878
+  _globals['_IMAGE']._serialized_end=1015
+  _globals['_TOOLCALL']._serialized_start=1017
+  _globals['_TOOLCALL']._serialized_end=1077
 # @@protoc_insertion_point(module_scope)

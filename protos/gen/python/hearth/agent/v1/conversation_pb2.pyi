@@ -153,6 +153,7 @@ class Message(_message.Message):
     TOOL_OUTCOME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
+    SUMMARIZED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Server-assigned, `msg_…`."""
     organization_id: _builtins.str
@@ -185,6 +186,10 @@ class Message(_message.Message):
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___Image]:
         """For a user message: what was shown with it, without the bytes."""
 
+    @_builtins.property
+    def summarized(self) -> Global___Summarized:
+        """For a summary: what it stands for."""
+
     def __init__(
         self,
         *,
@@ -201,14 +206,49 @@ class Message(_message.Message):
         tool_outcome: Global___ToolCallOutcome.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         images: _abc.Iterable[Global___Image] | None = ...,
+        summarized: Global___Summarized | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "summarized", b"summarized"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "create_time", b"create_time", "id", b"id", "images", b"images", "organization_id", b"organization_id", "reasoning", b"reasoning", "role", b"role", "run_id", b"run_id", "seq", b"seq", "text", b"text", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls", "tool_outcome", b"tool_outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "create_time", b"create_time", "id", b"id", "images", b"images", "organization_id", b"organization_id", "reasoning", b"reasoning", "role", b"role", "run_id", b"run_id", "seq", b"seq", "summarized", b"summarized", "text", b"text", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls", "tool_outcome", b"tool_outcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Message: _TypeAlias = Message  # noqa: Y015
+
+@_typing.final
+class Summarized(_message.Message):
+    """Summarized says which messages a summary stands for. They stay in the log; the model reads the summary in their place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_SEQ_FIELD_NUMBER: _builtins.int
+    THROUGH_SEQ_FIELD_NUMBER: _builtins.int
+    KEPT_SEQ_FIELD_NUMBER: _builtins.int
+    KEPT_RUN_SEQ_FIELD_NUMBER: _builtins.int
+    from_seq: _builtins.int
+    """Seq of the oldest of them."""
+    through_seq: _builtins.int
+    """Seq of the newest of them. Of those in between, user messages that were still to be answered are not summed up."""
+    kept_seq: _builtins.int
+    """Seq of the oldest message that comes after the summary."""
+    kept_run_seq: _builtins.int
+    """Seq of the first event of that message's run."""
+    def __init__(
+        self,
+        *,
+        from_seq: _builtins.int = ...,
+        through_seq: _builtins.int = ...,
+        kept_seq: _builtins.int = ...,
+        kept_run_seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_seq", b"from_seq", "kept_run_seq", b"kept_run_seq", "kept_seq", b"kept_seq", "through_seq", b"through_seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Summarized: _TypeAlias = Summarized  # noqa: Y015
 
 @_typing.final
 class Image(_message.Message):

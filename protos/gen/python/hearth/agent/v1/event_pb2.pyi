@@ -471,19 +471,35 @@ class ContextCompacted(_message.Message):
 
     SUMMARY_MESSAGE_ID_FIELD_NUMBER: _builtins.int
     THROUGH_SEQ_FIELD_NUMBER: _builtins.int
+    FROM_SEQ_FIELD_NUMBER: _builtins.int
+    TOKENS_BEFORE_FIELD_NUMBER: _builtins.int
+    TOKENS_AFTER_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
     summary_message_id: _builtins.str
     """The summary message."""
     through_seq: _builtins.int
     """Seq of the last message that it stands for."""
+    from_seq: _builtins.int
+    """Seq of the first message that it stands for."""
+    tokens_before: _builtins.int
+    """Estimated tokens of the conversation in the context before."""
+    tokens_after: _builtins.int
+    """And after."""
+    truncated: _builtins.bool
+    """No model wrote the summary: it holds beginnings of the messages."""
     def __init__(
         self,
         *,
         summary_message_id: _builtins.str = ...,
         through_seq: _builtins.int = ...,
+        from_seq: _builtins.int = ...,
+        tokens_before: _builtins.int = ...,
+        tokens_after: _builtins.int = ...,
+        truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["summary_message_id", b"summary_message_id", "through_seq", b"through_seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_seq", b"from_seq", "summary_message_id", b"summary_message_id", "through_seq", b"through_seq", "tokens_after", b"tokens_after", "tokens_before", b"tokens_before", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

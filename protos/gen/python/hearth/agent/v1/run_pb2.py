@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hearth/agent/v1/run.proto\x12\x0fhearth.agent.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcd\x03\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0forganization_id\x18\x02 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x03 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x04 \x01(\t\x12(\n\x05state\x18\x05 \x01(\x0e\x32\x19.hearth.agent.v1.RunState\x12\x33\n\x0bstop_reason\x18\x06 \x01(\x0e\x32\x1e.hearth.agent.v1.RunStopReason\x12(\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x19.hearth.agent.v1.RunError\x12%\n\x05usage\x18\x08 \x01(\x0b\x32\x16.hearth.agent.v1.Usage\x12\r\n\x05steps\x18\t \x01(\x05\x12\x11\n\tfirst_seq\x18\n \x01(\x03\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rinput_preview\x18\x0e \x01(\t\"+\n\x08RunError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"Q\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x03 \x01(\x03\"\xdd\x01\n\nRunContext\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\x12\x13\n\x0bsystem_text\x18\x03 \x01(\t\x12\x15\n\rrecalled_text\x18\x04 \x01(\t\x12\x31\n\x08messages\x18\x05 \x03(\x0b\x32\x1f.hearth.agent.v1.ContextMessage\x12\x12\n\ntool_names\x18\x06 \x03(\t\x12\x18\n\x10\x65stimated_tokens\x18\x07 \x01(\x05\x12%\n\x05usage\x18\x08 \x01(\x0b\x32\x16.hearth.agent.v1.Usage\"@\n\x0e\x43ontextMessage\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t*\xb1\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10RUN_STATE_QUEUED\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x15\n\x11RUN_STATE_WAITING\x10\x03\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10RUN_STATE_FAILED\x10\x05\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x06*\xd6\x02\n\rRunStopReason\x12\x1f\n\x1bRUN_STOP_REASON_UNSPECIFIED\x10\x00\x12 \n\x1cRUN_STOP_REASON_FINAL_ANSWER\x10\x01\x12 \n\x1cRUN_STOP_REASON_OUTPUT_LIMIT\x10\x02\x12\x1e\n\x1aRUN_STOP_REASON_STEP_LIMIT\x10\x03\x12\x1e\n\x1aRUN_STOP_REASON_TIME_LIMIT\x10\x04\x12\x1d\n\x19RUN_STOP_REASON_CANCELLED\x10\x05\x12\x19\n\x15RUN_STOP_REASON_ERROR\x10\x06\x12\"\n\x1eRUN_STOP_REASON_CONTENT_FILTER\x10\x07\x12\x1f\n\x1bRUN_STOP_REASON_TOKEN_LIMIT\x10\x08\x12!\n\x1dRUN_STOP_REASON_TERMINAL_TOOL\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hearth/agent/v1/run.proto\x12\x0fhearth.agent.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcd\x03\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0forganization_id\x18\x02 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x03 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x04 \x01(\t\x12(\n\x05state\x18\x05 \x01(\x0e\x32\x19.hearth.agent.v1.RunState\x12\x33\n\x0bstop_reason\x18\x06 \x01(\x0e\x32\x1e.hearth.agent.v1.RunStopReason\x12(\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x19.hearth.agent.v1.RunError\x12%\n\x05usage\x18\x08 \x01(\x0b\x32\x16.hearth.agent.v1.Usage\x12\r\n\x05steps\x18\t \x01(\x05\x12\x11\n\tfirst_seq\x18\n \x01(\x03\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rinput_preview\x18\x0e \x01(\t\"+\n\x08RunError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"Q\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x03 \x01(\x03\"\x8d\x02\n\nRunContext\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\x12\x13\n\x0bsystem_text\x18\x03 \x01(\t\x12\x15\n\rrecalled_text\x18\x04 \x01(\t\x12\x31\n\x08messages\x18\x05 \x03(\x0b\x32\x1f.hearth.agent.v1.ContextMessage\x12\x12\n\ntool_names\x18\x06 \x03(\t\x12\x18\n\x10\x65stimated_tokens\x18\x07 \x01(\x05\x12%\n\x05usage\x18\x08 \x01(\x0b\x32\x16.hearth.agent.v1.Usage\x12.\n\x06tokens\x18\t \x01(\x0b\x32\x1e.hearth.agent.v1.ContextTokens\"\xac\x01\n\rContextTokens\x12\x14\n\x0cinstructions\x18\x01 \x01(\x05\x12\x13\n\x0b\x63ore_memory\x18\x02 \x01(\x05\x12\x10\n\x08recalled\x18\x03 \x01(\x05\x12\r\n\x05tools\x18\x04 \x01(\x05\x12\x0f\n\x07summary\x18\x05 \x01(\x05\x12\x0f\n\x07history\x18\x06 \x01(\x05\x12\r\n\x05input\x18\x07 \x01(\x05\x12\x0e\n\x06window\x18\x08 \x01(\x05\x12\x0e\n\x06\x61nswer\x18\t \x01(\x05\"@\n\x0e\x43ontextMessage\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t*\xb1\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10RUN_STATE_QUEUED\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x15\n\x11RUN_STATE_WAITING\x10\x03\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10RUN_STATE_FAILED\x10\x05\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x06*\xd6\x02\n\rRunStopReason\x12\x1f\n\x1bRUN_STOP_REASON_UNSPECIFIED\x10\x00\x12 \n\x1cRUN_STOP_REASON_FINAL_ANSWER\x10\x01\x12 \n\x1cRUN_STOP_REASON_OUTPUT_LIMIT\x10\x02\x12\x1e\n\x1aRUN_STOP_REASON_STEP_LIMIT\x10\x03\x12\x1e\n\x1aRUN_STOP_REASON_TIME_LIMIT\x10\x04\x12\x1d\n\x19RUN_STOP_REASON_CANCELLED\x10\x05\x12\x19\n\x15RUN_STOP_REASON_ERROR\x10\x06\x12\"\n\x1eRUN_STOP_REASON_CONTENT_FILTER\x10\x07\x12\x1f\n\x1bRUN_STOP_REASON_TOKEN_LIMIT\x10\x08\x12!\n\x1dRUN_STOP_REASON_TERMINAL_TOOL\x10\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hearth.agent.v1.run_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RUNSTATE']._serialized_start=962
-  _globals['_RUNSTATE']._serialized_end=1139
-  _globals['_RUNSTOPREASON']._serialized_start=1142
-  _globals['_RUNSTOPREASON']._serialized_end=1484
+  _globals['_RUNSTATE']._serialized_start=1185
+  _globals['_RUNSTATE']._serialized_end=1362
+  _globals['_RUNSTOPREASON']._serialized_start=1365
+  _globals['_RUNSTOPREASON']._serialized_end=1707
   _globals['_RUN']._serialized_start=80
   _globals['_RUN']._serialized_end=541
   _globals['_RUNERROR']._serialized_start=543
@@ -43,7 +43,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGE']._serialized_start=588
   _globals['_USAGE']._serialized_end=669
   _globals['_RUNCONTEXT']._serialized_start=672
-  _globals['_RUNCONTEXT']._serialized_end=893
-  _globals['_CONTEXTMESSAGE']._serialized_start=895
-  _globals['_CONTEXTMESSAGE']._serialized_end=959
+  _globals['_RUNCONTEXT']._serialized_end=941
+  _globals['_CONTEXTTOKENS']._serialized_start=944
+  _globals['_CONTEXTTOKENS']._serialized_end=1116
+  _globals['_CONTEXTMESSAGE']._serialized_start=1118
+  _globals['_CONTEXTMESSAGE']._serialized_end=1182
 # @@protoc_insertion_point(module_scope)

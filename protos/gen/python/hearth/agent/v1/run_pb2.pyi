@@ -266,6 +266,7 @@ class RunContext(_message.Message):
     TOOL_NAMES_FIELD_NUMBER: _builtins.int
     ESTIMATED_TOKENS_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """From 1."""
     model: _builtins.str
@@ -288,6 +289,10 @@ class RunContext(_message.Message):
     def usage(self) -> Global___Usage:
         """What the provider reported."""
 
+    @_builtins.property
+    def tokens(self) -> Global___ContextTokens:
+        """Estimated tokens by section; absent for steps made before Hearth counted them."""
+
     def __init__(
         self,
         *,
@@ -299,14 +304,69 @@ class RunContext(_message.Message):
         tool_names: _abc.Iterable[_builtins.str] | None = ...,
         estimated_tokens: _builtins.int = ...,
         usage: Global___Usage | None = ...,
+        tokens: Global___ContextTokens | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated_tokens", b"estimated_tokens", "messages", b"messages", "model", b"model", "recalled_text", b"recalled_text", "step", b"step", "system_text", b"system_text", "tool_names", b"tool_names", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated_tokens", b"estimated_tokens", "messages", b"messages", "model", b"model", "recalled_text", b"recalled_text", "step", b"step", "system_text", b"system_text", "tokens", b"tokens", "tool_names", b"tool_names", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunContext: _TypeAlias = RunContext  # noqa: Y015
+
+@_typing.final
+class ContextTokens(_message.Message):
+    """ContextTokens are estimated tokens of what was sent, by section."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUCTIONS_FIELD_NUMBER: _builtins.int
+    CORE_MEMORY_FIELD_NUMBER: _builtins.int
+    RECALLED_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    instructions: _builtins.int
+    """The agent's instructions."""
+    core_memory: _builtins.int
+    """Core memory."""
+    recalled: _builtins.int
+    """Recalled hits, and the time."""
+    tools: _builtins.int
+    """Descriptions of the tools."""
+    summary: _builtins.int
+    """The summary of older messages."""
+    history: _builtins.int
+    """Messages before the run's input and after it, results of tools included."""
+    input: _builtins.int
+    """The run's input."""
+    window: _builtins.int
+    """Tokens of context that the run could use, the answer included."""
+    answer: _builtins.int
+    """Of the window, those kept free for the answer."""
+    def __init__(
+        self,
+        *,
+        instructions: _builtins.int = ...,
+        core_memory: _builtins.int = ...,
+        recalled: _builtins.int = ...,
+        tools: _builtins.int = ...,
+        summary: _builtins.int = ...,
+        history: _builtins.int = ...,
+        input: _builtins.int = ...,
+        window: _builtins.int = ...,
+        answer: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "core_memory", b"core_memory", "history", b"history", "input", b"input", "instructions", b"instructions", "recalled", b"recalled", "summary", b"summary", "tools", b"tools", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContextTokens: _TypeAlias = ContextTokens  # noqa: Y015
 
 @_typing.final
 class ContextMessage(_message.Message):
@@ -320,7 +380,7 @@ class ContextMessage(_message.Message):
     message_id: _builtins.str
     """`msg_…`."""
     role: _builtins.str
-    """`user`, `assistant` or `tool`."""
+    """`user`, `assistant`, `tool` or `summary`."""
     text: _builtins.str
     """Its text."""
     def __init__(
