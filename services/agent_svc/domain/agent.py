@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
+
+from agent_svc.domain.template import TemplateUse
 
 DEFAULT_MAX_STEPS = 20
 DEFAULT_RECALL_TOKENS = 512
@@ -80,7 +83,7 @@ DEFAULT_BLOCKS = (
 
 @dataclass(frozen=True, slots=True)
 class AgentDraft:
-    """What a caller asks for when creating an agent. `tools` are ids or names."""
+    """What a caller asks for when creating an agent. `tools` are ids or names. `template`: what to begin with, as `over` says."""
 
     name: str
     description: str = ""
@@ -92,3 +95,17 @@ class AgentDraft:
     tags: tuple[str, ...] = ()
     settings: AgentSettings = field(default_factory=AgentSettings)
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    template: TemplateUse | None = None
+
+    def over(self, base: AgentDraft) -> AgentDraft:
+        """The draft, with what it leaves open as in `base`; settings and metadata one by one."""
+        settings = replace(base.settings, **_set_fields(self.settings))
+        return replace(
+            base, **{**_set_fields(self), "settings": settings, "metadata": {**base.metadata, **self.metadata}}
+        )
+
+
+def _set_fields(values: AgentDraft | AgentSettings) -> dict[str, Any]:
+    """The fields that are not left open."""
+    given = {field.name: getattr(values, field.name) for field in fields(values)}
+    return {name: value for name, value in given.items() if value is not None and value not in ("", (), {})}

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from agent_svc.domain.agent import Agent
+from agent_svc.managers.agent_factory import AgentFactory
 from agent_svc.managers.agent_manager import AgentManager
 from agent_svc.servicers.mapping import agent_to_proto, change_from_proto, draft_from_proto, optional_id
 from agent_svc.servicers.paging import Page
@@ -22,13 +23,14 @@ from hearth.agent.v1.agent_service_pb2_grpc import AgentServiceServicer
 class AgentServicer(AgentServiceServicer):
     """Messages in, messages out."""
 
-    def __init__(self, agents: AgentManager, pages: PageTokens) -> None:
+    def __init__(self, agents: AgentManager, factory: AgentFactory, pages: PageTokens) -> None:
         self._agents = agents
+        self._factory = factory
         self._pages = pages
 
     async def CreateAgent(self, request: pb.CreateAgentRequest, context: Any) -> pb.CreateAgentResponse:
         once = Once[Agent](request_key(request), lambda made: _created(made).SerializeToString())
-        return _created(await self._agents.create(current(), draft_from_proto(request), once))
+        return _created(await self._factory.create(current(), draft_from_proto(request), once))
 
     async def GetAgent(self, request: pb.GetAgentRequest, context: Any) -> pb.GetAgentResponse:
         found = await self._agents.get(current(), optional_id("agent", request.agent_id), request.name)

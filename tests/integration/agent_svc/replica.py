@@ -62,7 +62,7 @@ class Replica:
         """A new agent with a name of its own."""
         draft = AgentDraft(f"agent-{ids.new().hex}", tools=tools, settings=settings or AgentSettings())
         with use(self.caller):
-            return await self.core.agents.create(self.caller, draft, Once(None, lambda _: b""))
+            return await self.core.factory.create(self.caller, draft, Once(None, lambda _: b""))
 
     async def start(self, agent: Agent, text: str, policy: BusyPolicy = BusyPolicy.QUEUE) -> Run:
         """StartRun in the agent's default conversation."""

@@ -38,7 +38,7 @@ class Agents:
 
     async def create(
         self,
-        name: str,
+        name: str = "",
         *,
         model: str = "",
         instructions: str = "",
@@ -49,10 +49,13 @@ class Agents:
         tags: Iterable[str] = (),
         settings: AgentSettings | None = None,
         metadata: Mapping[str, str] | None = None,
+        template: str = "",
+        template_version: int = 0,
+        variables: Mapping[str, str] | None = None,
         request_id: str = "",
     ) -> Agent:
         """A new agent. Empty `model` and `instructions` mean the server's defaults; `tools` are ids or names; `blocks` are label → value, or
-        BlockSpecs. Raises AlreadyExistsError NAME_TAKEN, InvalidArgumentError MODEL_UNKNOWN.
+        BlockSpecs. With a `template` (version 0: the newest) only what is given here differs from it. Raises AlreadyExistsError NAME_TAKEN, InvalidArgumentError MODEL_UNKNOWN.
         """
         specs = [BlockSpec(label=k, value=v) for k, v in blocks.items()] if isinstance(blocks, Mapping) else blocks
         request = CreateAgentRequest(
@@ -67,6 +70,9 @@ class Agents:
             tags=tags,
             settings=settings,
             metadata=metadata,
+            template=template,
+            template_version=template_version,
+            variables=variables,
         )
         return (await self._connection.call(self._stub.CreateAgent, request)).agent
 

@@ -18,15 +18,21 @@ def agent() -> None:
         "hearth agent create demo",
         'hearth agent create dm --model openai/gpt-4.1-mini --tool roll_dice --block persona="A fair dungeon master."',
         "hearth agent create clerk --instructions @clerk.md",
+        "hearth agent create --template support --var customer=ACME",
     )
 )
-@click.argument("name")
+@click.argument("name", default="")
 @click.option("--model", default="", help="Model, as `hearth model list` shows it; default: this Hearth's default.")
 @click.option("--instructions", default="", metavar="TEXT", help="System prompt; @FILE reads a file, - standard input.")
 @click.option("--description", default="", help="What it is for.")
 @click.option("--tool", "tools", multiple=True, metavar="TOOL", help="A tool it may call, by name or id. Repeatable.")
 @click.option("--block", "blocks", multiple=True, metavar="LABEL=TEXT", help="A core memory block. Repeatable.")
 @click.option("--tag", "tags", multiple=True, help="A label to find it by. Repeatable.")
+@click.option(
+    "--template", default="", metavar="NAME", help="A template to begin with; what is said here differs from it."
+)
+@click.option("--template-version", type=click.IntRange(min=0), default=0, help="Of the template; default: the newest.")
+@click.option("--var", "variables", multiple=True, metavar="K=V", help="A variable of the template. Repeatable.")
 @json_option
 @pass_session
 def create(
@@ -38,9 +44,17 @@ def create(
     tools: tuple[str, ...],
     blocks: tuple[str, ...],
     tags: tuple[str, ...],
+    template: str,
+    template_version: int,
+    variables: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Create the agent NAME, with its default conversation and its memory."""
+    """Create the agent NAME, with its default conversation and its memory.
+
+    NAME may be left out if a template says it.
+    """
+    if not name and not template:
+        raise click.UsageError("Missing argument 'NAME'.")
     made = session.client.agents.create(
         name,
         model=model,
@@ -49,6 +63,9 @@ def create(
         tools=tools,
         blocks=dict(_block(block) for block in blocks),
         tags=tags,
+        template=template,
+        template_version=template_version,
+        variables=dict(_pair(one, "--var", "K=V") for one in variables),
     )
     if as_json:
         print_json(made)
@@ -120,7 +137,12 @@ def delete(session: Session, agent_name: str, yes: bool) -> None:
 
 
 def _block(text: str) -> tuple[str, str]:
-    label, separator, value = text.partition("=")
-    if not separator:
-        raise click.BadParameter(f"{text!r} is not LABEL=TEXT", param_hint="--block")
+    label, value = _pair(text, "--block", "LABEL=TEXT")
     return label, read_text(value)
+
+
+def _pair(text: str, option: str, form: str) -> tuple[str, str]:
+    left, separator, right = text.partition("=")
+    if not separator:
+        raise click.BadParameter(f"{text!r} is not {form}", param_hint=option)
+    return left, right
