@@ -11,6 +11,7 @@ from agent_svc.adapters.models import ModelSettings, catalog_from_settings
 from agent_svc.adapters.nats_bus import NatsBus
 from agent_svc.clients.memory_client import MemoryClient
 from agent_svc.clients.tool_client import ToolClient
+from agent_svc.clients.tool_library import ToolLibraryClient
 from agent_svc.interfaces.agent_specs import AgentSpecs
 from agent_svc.interfaces.event_bus import EventBus
 from agent_svc.interfaces.event_codec import EventCodec
@@ -18,13 +19,14 @@ from agent_svc.interfaces.identities import Identities
 from agent_svc.interfaces.memory import AgentBlocks, AgentMemory, ContextCompiler, RecallIndex
 from agent_svc.interfaces.model_provider import ModelCatalog
 from agent_svc.interfaces.run_log import EventLog, IndexLog, RunLog
-from agent_svc.interfaces.tools import ToolCatalog, ToolExecutor
+from agent_svc.interfaces.tools import ToolCatalog, ToolExecutor, ToolLibrary
 from agent_svc.interfaces.unit_of_work import UnitOfWork
 from agent_svc.managers.agent_factory import AgentFactory
 from agent_svc.managers.agent_manager import AgentManager
 from agent_svc.managers.answers import Answers
 from agent_svc.managers.caches import AgentCache, DefaultConversations, HistoryCache, ToolCache
 from agent_svc.managers.conversation_manager import ConversationManager
+from agent_svc.managers.export_manager import ExportManager
 from agent_svc.managers.hub import Hub
 from agent_svc.managers.indexer import Indexer
 from agent_svc.managers.input_check import InputCheck
@@ -107,6 +109,7 @@ class Outside:
     memory: Memory
     tool_catalog: ToolCatalog
     tool_executor: ToolExecutor
+    tool_library: ToolLibrary
     identities: Identities
     revocations: Revocations = field(default_factory=NothingRevoked)
     limits: Limits = field(default_factory=NoLimits)
@@ -123,6 +126,7 @@ class Core:
     inputs: InputCheck
     agents: AgentManager
     factory: AgentFactory
+    exports: ExportManager
     templates: TemplateManager
     conversations: ConversationManager
     leases: LeaseKeeper
@@ -187,6 +191,14 @@ def wire(outside: Outside, settings: AgentSettings, worker_id: str) -> Core:
         inputs=InputCheck(outside.work, outside.models),
         agents=AgentManager(outside.work, factory),
         factory=factory,
+        exports=ExportManager(
+            outside.work,
+            factory,
+            outside.tool_library,
+            outside.memory.blocks,
+            outside.specs,
+            outside.codec,
+        ),
         templates=TemplateManager(outside.work, outside.specs),
         conversations=ConversationManager(outside.work, outside.memory.blocks, outside.identities, outside.codec),
         leases=leases,
@@ -200,7 +212,7 @@ def services(
     core: Core, models: ModelCatalog, check: TokenCheck, revocations: Revocations, pages: PageTokens
 ) -> list[tuple[Callable[[Any, Any], None], Any, str]]:
     """The gRPC face of the managers, as an Assembly takes it."""
-    agents = AgentServicer(core.agents, core.factory, pages)
+    agents = AgentServicer(core.agents, core.factory, core.exports, pages)
     conversations = ConversationServicer(core.conversations, pages)
     runs = RunServicer(core.runs, core.watching, core.inputs, check, revocations, pages)
     return [
@@ -252,6 +264,7 @@ async def build(settings: AgentSettings) -> Assembly:
         memory=Memory(memory, memory, memory, memory),
         tool_catalog=tools,
         tool_executor=tools,
+        tool_library=ToolLibraryClient(tool_channel),
         identities=trusted.tokens,
         revocations=trusted.revocations,
         limits=trusted.limits,

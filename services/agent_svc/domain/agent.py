@@ -73,6 +73,7 @@ class BlockDraft:
     value: str = ""
     description: str = ""
     limit: int = 5000
+    read_only: bool = False
 
 
 DEFAULT_BLOCKS = (
@@ -96,6 +97,8 @@ class AgentDraft:
     settings: AgentSettings = field(default_factory=AgentSettings)
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     template: TemplateUse | None = None
+    # Without blocks it gets DEFAULT_BLOCKS.
+    default_blocks: bool = True
 
     def over(self, base: AgentDraft) -> AgentDraft:
         """The draft, with what it leaves open as in `base`; settings and metadata one by one."""

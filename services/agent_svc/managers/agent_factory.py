@@ -28,6 +28,7 @@ from chassis.once import Once
 _log = logging.getLogger(__name__)
 
 Fill = Callable[[Transaction, Agent], Awaitable[None]]
+Prepare = Callable[[AgentDraft], Awaitable[AgentDraft]]
 
 
 class AgentFactory:
@@ -49,8 +50,17 @@ class AgentFactory:
         self._identities = identities
         self._specs = specs
 
-    async def create(self, caller: Identity, draft: AgentDraft, once: Once[Agent], fill: Fill | None = None) -> Agent:
+    async def create(
+        self,
+        caller: Identity,
+        draft: AgentDraft,
+        once: Once[Agent],
+        fill: Fill | None = None,
+        prepare: Prepare | None = None,
+    ) -> Agent:
         """A new agent with its default conversation and blocks, and with what `fill` adds in the same transaction.
+
+        `prepare` has the last word on the draft, once it is known that the request was not answered before.
 
         The blocks are made in another service before this one's transaction commits: if that fails there is no agent, and
         what was made is forgotten again. Raises AlreadyExists NAME_TAKEN, InvalidArgument MODEL_UNKNOWN, TEMPLATE_INVALID,
@@ -58,6 +68,8 @@ class AgentFactory:
         """
         async with self._work.of(caller.organization_id) as transaction, transaction.once(once.key) as answer:
             draft = await self._with_template(transaction, draft)
+            if prepare is not None:
+                draft = await prepare(draft)
             agent = await self._agent(caller, draft)
             await transaction.agents.add(agent)
             await transaction.conversations.add(_default_conversation(agent))
@@ -137,7 +149,7 @@ class AgentFactory:
         )
 
     async def _give_blocks(self, caller: Identity, agent: Agent, draft: AgentDraft) -> None:
-        blocks = draft.blocks or (() if draft.block_ids else DEFAULT_BLOCKS)
+        blocks = draft.blocks or (DEFAULT_BLOCKS if draft.default_blocks and not draft.block_ids else ())
         try:
             for block in blocks:
                 await self._blocks.create_block(agent.id, block, uuid.uuid5(agent.id, block.label))

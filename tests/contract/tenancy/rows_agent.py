@@ -71,8 +71,24 @@ AGENT: Mapping[str, tuple[Case, ...]] = {
     ),
     "AgentService/UpdateAgent": (hidden(_agent), hidden(_agent_tools)),
     "AgentService/DeleteAgent": (same(lambda their, own: agent.DeleteAgentRequest(agent_id=their.agent)),),
-    "AgentService/ExportAgent": (unbuilt(lambda their, own: agent.ExportAgentRequest(agent_id=their.agent)),),
-    "AgentService/ImportAgent": (unbuilt(lambda their, own: agent.ImportAgentRequest(data=b"x")),),
+    "AgentService/ExportAgent": (hidden(lambda their, own: agent.ExportAgentRequest(agent_id=their.agent)),),
+    "AgentService/ImportAgent": (
+        own(
+            lambda their, own: agent.ImportAgentRequest(
+                request_id=their.request_id,
+                data=b'{"type":"header","format":1}\n{"type":"agent","spec":{"name":"Imported"}}\n'
+                b'{"type":"conversation","id":"c","default":true}\n{"type":"end","records":3}\n',
+            )
+        ),
+        hidden(
+            lambda their, own: agent.ImportAgentRequest(
+                data=b'{"type":"header","format":1}\n{"type":"tool","id":"t","name":"'
+                + their.tool_name.encode()
+                + b'"}\n{"type":"agent","spec":{"name":"With tool"},"tools":["t"]}\n'
+                b'{"type":"conversation","id":"c","default":true}\n{"type":"end","records":4}\n',
+            )
+        ),
+    ),
     "ConversationService/CreateConversation": (
         hidden(lambda their, own: conversation.CreateConversationRequest(agent_id=their.agent)),
     ),
@@ -95,6 +111,11 @@ AGENT: Mapping[str, tuple[Case, ...]] = {
     ),
     "ConversationService/ForkConversation": (
         hidden(lambda their, own: conversation.ForkConversationRequest(conversation_id=their.conversation)),
+        hidden(
+            lambda their, own: conversation.ForkConversationRequest(
+                conversation_id=own.conversation, message_id=their.message
+            )
+        ),
     ),
     "TemplateService/UpsertTemplate": (
         own(

@@ -169,6 +169,7 @@ async def replica(
             memory=Memory(memory, memory, memory, memory),
             tool_catalog=tools,
             tool_executor=tools,
+            tool_library=tools,
             identities=IdentitiesInProcess(),
             limits=limits or NoLimits(),
         )

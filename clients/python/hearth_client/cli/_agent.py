@@ -1,6 +1,7 @@
 """`hearth agent`."""
 
 import sys
+from typing import BinaryIO
 
 import click
 
@@ -10,7 +11,7 @@ from hearth_client.cli._session import Session, examples, json_option, limit_opt
 
 @click.group()
 def agent() -> None:
-    """Create, list, show and delete agents."""
+    """Create, list, show, export, import and delete agents."""
 
 
 @agent.command(
@@ -134,6 +135,47 @@ def delete(session: Session, agent_name: str, yes: bool) -> None:
         click.confirm(f"Delete agent {found.name} with its conversations and its memory?", abort=True, err=True)
     session.client.agents.delete(found.id)
     note(f"deleted agent {found.name} ({found.id})")
+
+
+@agent.command(epilog=examples("hearth agent export demo > demo.jsonl", "hearth agent export demo --to demo.jsonl"))
+@click.argument("agent_name", metavar="AGENT")
+@click.option("--to", "file", type=click.File("wb", lazy=True), default="-", help="Where to; default: standard output.")
+@pass_session
+def export(session: Session, agent_name: str, file: BinaryIO) -> None:
+    """Write AGENT, given by name or id, to a file: with its tools, memory blocks, conversations and messages."""
+    found = session.agent(agent_name)
+    size = 0
+    for part in session.client.agents.export(found.id):
+        size += len(part)
+        file.write(part)
+    note(f"exported agent {found.name}, {size:,} bytes")
+
+
+@agent.command(
+    "import", epilog=examples("hearth agent import demo.jsonl", "hearth agent import demo.jsonl --name twin")
+)
+@click.argument("file", type=click.File("rb"))
+@click.option("--name", default="", help="What to call it; default: as it was called.")
+@click.option(
+    "--tools",
+    type=click.Choice(["refuse", "keep", "replace"]),
+    default="refuse",
+    show_default=True,
+    help="Where another tool has the name: import nothing, keep that tool, or replace it for all agents that have it.",
+)
+@json_option
+@pass_session
+def import_agent(session: Session, file: BinaryIO, name: str, tools: str, as_json: bool) -> None:
+    """Make the agent that `hearth agent export` wrote to FILE."""
+    from hearth.agent.v1.agent_service_pb2 import ToolConflict
+
+    conflict = ToolConflict.Value(f"TOOL_CONFLICT_{tools.upper()}")
+    made = session.client.agents.import_file(file.read(), name=name, tool_conflict=conflict)
+    if as_json:
+        print_json(made)
+        return
+    click.echo(made.id)
+    note(f"imported agent {made.name}; talk to it: hearth chat --agent {made.name}")
 
 
 def _block(text: str) -> tuple[str, str]:
