@@ -84,7 +84,7 @@ AGENT: Mapping[str, tuple[Case, ...]] = {
             lambda their, own: agent.ImportAgentRequest(
                 data=b'{"type":"header","format":1}\n{"type":"tool","id":"t","name":"'
                 + their.tool_name.encode()
-                + b'"}\n{"type":"agent","spec":{"name":"With tool"},"tools":["t"]}\n'
+                + b'"}\n{"type":"agent","spec":{"name":"Imported with tool"},"tools":["t"]}\n'
                 b'{"type":"conversation","id":"c","default":true}\n{"type":"end","records":4}\n',
             )
         ),
