@@ -23,6 +23,7 @@ from hearth.agent.v1 import (
     file_service_pb2,
     model_service_pb2,
     run_service_pb2,
+    template_service_pb2,
     workflow_service_pb2,
 )
 from hearth.memory.v1 import archival_memory_service_pb2, block_service_pb2, recall_memory_service_pb2
@@ -57,6 +58,7 @@ _FILES: Final[Mapping[str, tuple[FileDescriptor, ...]]] = {
         file_service_pb2.DESCRIPTOR,
         model_service_pb2.DESCRIPTOR,
         run_service_pb2.DESCRIPTOR,
+        template_service_pb2.DESCRIPTOR,
         workflow_service_pb2.DESCRIPTOR,
     ),
 }

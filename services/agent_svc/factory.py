@@ -11,19 +11,23 @@ from agent_svc.adapters.models import ModelSettings, catalog_from_settings
 from agent_svc.adapters.nats_bus import NatsBus
 from agent_svc.clients.memory_client import MemoryClient
 from agent_svc.clients.tool_client import ToolClient
+from agent_svc.clients.tool_library import ToolLibraryClient
+from agent_svc.interfaces.agent_specs import AgentSpecs
 from agent_svc.interfaces.event_bus import EventBus
 from agent_svc.interfaces.event_codec import EventCodec
 from agent_svc.interfaces.identities import Identities
 from agent_svc.interfaces.memory import AgentBlocks, AgentMemory, ContextCompiler, RecallIndex
 from agent_svc.interfaces.model_provider import ModelCatalog
 from agent_svc.interfaces.run_log import EventLog, IndexLog, RunLog
-from agent_svc.interfaces.tools import ToolCatalog, ToolExecutor
+from agent_svc.interfaces.tools import ToolCatalog, ToolExecutor, ToolLibrary
 from agent_svc.interfaces.unit_of_work import UnitOfWork
+from agent_svc.managers.agent_factory import AgentFactory
 from agent_svc.managers.agent_manager import AgentManager
 from agent_svc.managers.answers import Answers
 from agent_svc.managers.caches import AgentCache, DefaultConversations, HistoryCache, ToolCache
 from agent_svc.managers.compactor import Compactor
 from agent_svc.managers.conversation_manager import ConversationManager
+from agent_svc.managers.export_manager import ExportManager
 from agent_svc.managers.hub import Hub
 from agent_svc.managers.indexer import Indexer
 from agent_svc.managers.input_check import InputCheck
@@ -38,6 +42,7 @@ from agent_svc.managers.rulings import Rulings
 from agent_svc.managers.run_manager import RunManager
 from agent_svc.managers.run_writer import RunWriter
 from agent_svc.managers.sweep import Sweep
+from agent_svc.managers.template_manager import TemplateManager
 from agent_svc.managers.tool_runner import ToolRunner
 from agent_svc.managers.watch_manager import WatchManager
 from agent_svc.managers.worker import HISTORY_TOKENS, Worker
@@ -46,10 +51,12 @@ from agent_svc.repositories.log_pool import LogPool
 from agent_svc.repositories.run_log import PostgresRunLog
 from agent_svc.repositories.unit_of_work import PostgresUnitOfWork
 from agent_svc.servicers.agent_servicer import AgentServicer
+from agent_svc.servicers.agent_specs import ProtobufAgentSpecs
 from agent_svc.servicers.conversation_servicer import ConversationServicer
 from agent_svc.servicers.event_codec import ProtobufEventCodec
 from agent_svc.servicers.model_servicer import ModelServicer
 from agent_svc.servicers.run_servicer import RunServicer
+from agent_svc.servicers.template_servicer import TemplateServicer
 from agent_svc.servicers.usage_servicer import UsageServicer
 from agent_svc.servicers.watch_stream import TokenCheck
 from agent_svc.settings import AgentSettings
@@ -71,6 +78,7 @@ from hearth.agent.v1.conversation_service_pb2_grpc import add_ConversationServic
 from hearth.agent.v1.file_service_pb2_grpc import FileServiceServicer, add_FileServiceServicer_to_server
 from hearth.agent.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from hearth.agent.v1.run_service_pb2_grpc import add_RunServiceServicer_to_server
+from hearth.agent.v1.template_service_pb2_grpc import add_TemplateServiceServicer_to_server
 from hearth.agent.v1.workflow_service_pb2_grpc import (
     WorkflowServiceServicer,
     add_WorkflowServiceServicer_to_server,
@@ -103,9 +111,11 @@ class Outside:
     memory: Memory
     tool_catalog: ToolCatalog
     tool_executor: ToolExecutor
+    tool_library: ToolLibrary
     identities: Identities
     revocations: Revocations = field(default_factory=NothingRevoked)
     limits: Limits = field(default_factory=NoLimits)
+    specs: AgentSpecs = field(default_factory=ProtobufAgentSpecs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +127,9 @@ class Core:
     watching: WatchManager
     inputs: InputCheck
     agents: AgentManager
+    factory: AgentFactory
+    exports: ExportManager
+    templates: TemplateManager
     conversations: ConversationManager
     leases: LeaseKeeper
     indexer: Indexer
@@ -166,6 +179,14 @@ def wire(outside: Outside, settings: AgentSettings, worker_id: str) -> Core:
         grace_s=settings.shutdown_grace_s,
     )
     conversations = DefaultConversations(outside.work)
+    factory = AgentFactory(
+        outside.work,
+        outside.models,
+        outside.tool_catalog,
+        outside.memory.blocks,
+        outside.identities,
+        outside.specs,
+    )
     return Core(
         hub=hub,
         runs=RunManager(
@@ -173,10 +194,18 @@ def wire(outside: Outside, settings: AgentSettings, worker_id: str) -> Core:
         ),
         watching=WatchManager(outside.event_log, hub, outside.work),
         inputs=InputCheck(outside.work, outside.models),
-        agents=AgentManager(
-            outside.work, outside.models, outside.tool_catalog, outside.memory.blocks, outside.identities
+        agents=AgentManager(outside.work, factory),
+        factory=factory,
+        exports=ExportManager(
+            outside.work,
+            factory,
+            outside.tool_library,
+            outside.memory.blocks,
+            outside.specs,
+            outside.codec,
         ),
-        conversations=ConversationManager(outside.work, outside.memory.blocks, outside.identities),
+        templates=TemplateManager(outside.work, outside.specs),
+        conversations=ConversationManager(outside.work, outside.memory.blocks, outside.identities, outside.codec),
         leases=leases,
         indexer=indexer,
         worker=worker,
@@ -188,13 +217,18 @@ def services(
     core: Core, models: ModelCatalog, check: TokenCheck, revocations: Revocations, pages: PageTokens
 ) -> list[tuple[Callable[[Any, Any], None], Any, str]]:
     """The gRPC face of the managers, as an Assembly takes it."""
-    agents = AgentServicer(core.agents, pages)
+    agents = AgentServicer(core.agents, core.factory, core.exports, pages)
     conversations = ConversationServicer(core.conversations, pages)
     runs = RunServicer(core.runs, core.watching, core.inputs, check, revocations, pages)
     return [
         (add_AgentServiceServicer_to_server, agents, "hearth.agent.v1.AgentService"),
         (add_ConversationServiceServicer_to_server, conversations, "hearth.agent.v1.ConversationService"),
         (add_RunServiceServicer_to_server, runs, "hearth.agent.v1.RunService"),
+        (
+            add_TemplateServiceServicer_to_server,
+            TemplateServicer(core.templates, pages),
+            "hearth.agent.v1.TemplateService",
+        ),
         (add_ModelServiceServicer_to_server, ModelServicer(models), "hearth.agent.v1.ModelService"),
         (add_UsageServiceServicer_to_server, UsageServicer(core.runs), "hearth.agent.internal.v1.UsageService"),
         # Designed, not built: the edge answers UNIMPLEMENTED for the methods of the generated bases.
@@ -235,6 +269,7 @@ async def build(settings: AgentSettings) -> Assembly:
         memory=Memory(memory, memory, memory, memory),
         tool_catalog=tools,
         tool_executor=tools,
+        tool_library=ToolLibraryClient(tool_channel),
         identities=trusted.tokens,
         revocations=trusted.revocations,
         limits=trusted.limits,

@@ -25,6 +25,7 @@ _KINDS = {
     "conv": "conversation",
     "msg": "message",
     "run": "run",
+    "tmpl": "template",
     "wf": "workflow",
     "wfrun": "workflow run",
     "file": "file",

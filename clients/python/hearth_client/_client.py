@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hearth_client._faces.models import Models
     from hearth_client._faces.runs import Runs
     from hearth_client._faces.secrets import Secrets
+    from hearth_client._faces.templates import Templates
     from hearth_client._faces.tools import Tools
 
 
@@ -103,6 +104,13 @@ class AsyncHearth:
         from hearth_client._faces.secrets import Secrets
 
         return Secrets(self._connection)
+
+    @functools.cached_property
+    def templates(self) -> Templates:
+        """Recipes for agents."""
+        from hearth_client._faces.templates import Templates
+
+        return Templates(self._connection)
 
     @functools.cached_property
     def tools(self) -> Tools:

@@ -116,6 +116,15 @@ class Connection:
                         raise
             refused = token
 
+    async def upload(
+        self, method: grpc.aio.StreamUnaryMultiCallable[Request, Response], requests: AsyncIterator[Request]
+    ) -> Response:
+        """The answer to a stream of requests, without a deadline. Raises HearthError."""
+        try:
+            return await method(requests, metadata=_authorization(await self.tokens.get()))
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from None
+
     async def exchange(
         self, method: grpc.aio.StreamStreamMultiCallable[Request, Response], requests: AsyncIterator[Request]
     ) -> AsyncGenerator[Response, None]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hearth_client._faces.models import BlockingModels
     from hearth_client._faces.runs import BlockingRuns
     from hearth_client._faces.secrets import BlockingSecrets
+    from hearth_client._faces.templates import BlockingTemplates
     from hearth_client._faces.tools import BlockingTools
 
 
@@ -99,6 +100,13 @@ class Hearth:
         from hearth_client._faces.secrets import BlockingSecrets
 
         return BlockingSecrets(self._client.secrets, self._thread)
+
+    @functools.cached_property
+    def templates(self) -> BlockingTemplates:
+        """Recipes for agents."""
+        from hearth_client._faces.templates import BlockingTemplates
+
+        return BlockingTemplates(self._client.templates, self._thread)
 
     @functools.cached_property
     def tools(self) -> BlockingTools:

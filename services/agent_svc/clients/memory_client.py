@@ -104,6 +104,7 @@ class MemoryClient:
             value=block.value,
             description=block.description,
             limit=block.limit,
+            read_only=block.read_only,
             agent_ids=[ids.encode("agent", agent_id)],
         )
         await answered(self._blocks.CreateBlock(request))
@@ -111,6 +112,16 @@ class MemoryClient:
     async def attach_block(self, agent_id: UUID, block_id: str) -> None:
         request = block_pb.AttachBlockRequest(block_id=block_id, agent_id=ids.encode("agent", agent_id))
         await answered(self._blocks.AttachBlock(request))
+
+    async def blocks_of(self, agent_id: UUID) -> Sequence[BlockDraft]:
+        request = block_pb.ListBlocksRequest(agent_id=ids.encode("agent", agent_id), page_size=200)
+        found: list[BlockDraft] = []
+        while True:
+            answer = await answered(self._blocks.ListBlocks(request))
+            found += [BlockDraft(b.label, b.value, b.description, b.limit, b.read_only) for b in answer.blocks]
+            request.page_token = answer.next_page_token
+            if not request.page_token:
+                return found
 
     async def forget_agent(self, agent_id: UUID) -> None:
         await answered(self._index.ForgetAgent(index_pb.ForgetAgentRequest(agent_id=ids.encode("agent", agent_id))))

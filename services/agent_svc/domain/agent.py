@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+from agent_svc.domain.template import TemplateUse
 from agent_svc.domain.tool_rules import ToolRule
 
 DEFAULT_MAX_STEPS = 20
@@ -100,6 +102,7 @@ class BlockDraft:
     value: str = ""
     description: str = ""
     limit: int = 5000
+    read_only: bool = False
 
 
 DEFAULT_BLOCKS = (
@@ -110,7 +113,7 @@ DEFAULT_BLOCKS = (
 
 @dataclass(frozen=True, slots=True)
 class AgentDraft:
-    """What a caller asks for when creating an agent. `tools` are ids or names."""
+    """What a caller asks for when creating an agent. `tools` are ids or names. `template`: what to begin with, as `over` says."""
 
     name: str
     description: str = ""
@@ -123,3 +126,23 @@ class AgentDraft:
     settings: AgentSettings = field(default_factory=AgentSettings)
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     tool_rules: tuple[ToolRule, ...] = ()
+    template: TemplateUse | None = None
+    # Without blocks it gets DEFAULT_BLOCKS.
+    default_blocks: bool = True
+
+    def over(self, base: AgentDraft) -> AgentDraft:
+        """The draft, with what it leaves open as in `base`; settings and metadata one by one."""
+        settings = replace(base.settings, **_set_fields(self.settings))
+        return replace(
+            base, **{**_set_fields(self), "settings": settings, "metadata": {**base.metadata, **self.metadata}}
+        )
+
+
+def _set_fields(values: AgentDraft | AgentSettings) -> dict[str, Any]:
+    """The fields that are not left open."""
+    given = {field.name: (getattr(values, field.name), field.default) for field in fields(values)}
+    return {
+        name: value
+        for name, (value, default) in given.items()
+        if value is not None and value not in ("", (), {}) and value != default
+    }

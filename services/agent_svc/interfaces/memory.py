@@ -58,6 +58,10 @@ class AgentBlocks(Protocol):
 
     async def attach_block(self, agent_id: UUID, block_id: str) -> None: ...
 
+    async def blocks_of(self, agent_id: UUID) -> Sequence[BlockDraft]:
+        """What would make the agent's blocks, by label."""
+        ...
+
     async def forget_agent(self, agent_id: UUID) -> None:
         """Removes what only this agent had. Safe to repeat."""
         ...

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 from uuid import UUID
 
 from agent_svc.domain.tool import Tool, ToolResult
@@ -18,6 +19,32 @@ class ToolCatalog(Protocol):
 
     async def resolve(self, reference: str) -> Tool:
         """By id or by name. Raises NotFound."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSource:
+    """What would make a tool: the fields of a ToolSpec by their names in JSON; None for one that cannot be made so (of an MCP server)."""
+
+    name: str
+    spec: dict[str, Any] | None
+
+
+class ToolLibrary(Protocol):
+    """The organization's tools as sources."""
+
+    async def sources(self, tool_ids: Sequence[UUID]) -> Sequence[ToolSource]:
+        """Those that exist, in the order of the ids."""
+        ...
+
+    async def named(self, name: str) -> ToolSource | None: ...
+
+    async def checked(self, name: str, spec: dict[str, Any]) -> ToolSource:
+        """The same as `sources` would give it. Raises BadSpec, InvalidArgument for a source that tool_svc would refuse."""
+        ...
+
+    async def put(self, source: ToolSource) -> None:
+        """Makes the tool of this name, or makes it so."""
         ...
 
 

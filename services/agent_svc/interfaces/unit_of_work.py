@@ -9,7 +9,9 @@ from uuid import UUID
 
 from agent_svc.domain.agent import Agent
 from agent_svc.domain.conversation import Conversation, Message
+from agent_svc.domain.event import EncodedEvent
 from agent_svc.domain.run import Run, RunContext
+from agent_svc.domain.template import Template
 from chassis.once import RequestKey
 
 
@@ -70,6 +72,15 @@ class ConversationRepository(Protocol):
         """Messages by seq, beyond a position."""
         ...
 
+    async def fill(
+        self, conversation_id: UUID, entries: Sequence[tuple[Message, EncodedEvent]], *, indexed: bool
+    ) -> None:
+        """Makes messages, numbered from 1, and the events that tell of them the log of an empty conversation.
+
+        `indexed`: recall memory has them already, or shall not have them.
+        """
+        ...
+
 
 class RunRepository(Protocol):
     """The runs of the transaction's organization, for reading."""
@@ -92,6 +103,34 @@ class RunRepository(Protocol):
         ...
 
 
+class TemplateRepository(Protocol):
+    """The templates of the transaction's organization."""
+
+    async def add_or_lock(self, template: Template, author: str) -> Template | None:
+        """Adds one and returns None; if its name is taken, returns the newest version, which nobody changes until the end."""
+        ...
+
+    async def add_version(self, template: Template, author: str) -> None:
+        """The next version of one that is locked."""
+        ...
+
+    async def named(self, name: str, version: int) -> Template | None:
+        """A version, 0: the newest."""
+        ...
+
+    async def page(self, text: str, before: UUID | None, limit: int) -> Sequence[Template]:
+        """The newest versions, without documents: newest template first, older than `before`."""
+        ...
+
+    async def versions(self, template_id: UUID, before: int | None, limit: int) -> Sequence[Template]:
+        """Newest first, older than `before`, without documents."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Removes one with its versions; nothing if it is not there."""
+        ...
+
+
 class AnswerSlot(Protocol):
     """Where the answer to a request id is kept."""
 
@@ -109,6 +148,9 @@ class Transaction(Protocol):
 
     @property
     def runs(self) -> RunRepository: ...
+
+    @property
+    def templates(self) -> TemplateRepository: ...
 
     def once(self, key: RequestKey | None) -> AbstractAsyncContextManager[AnswerSlot]:
         """Claims a request id for the block; ends the call with the first answer if there was one."""

@@ -9,22 +9,29 @@ from uuid import UUID
 
 from agent_svc.domain.changes import etag
 from agent_svc.domain.conversation import Conversation, Message
+from agent_svc.domain.event import MessageCompleted
+from agent_svc.domain.log_copy import renumbered, whole_until
+from agent_svc.interfaces.event_codec import EventCodec
 from agent_svc.interfaces.identities import Identities
 from agent_svc.interfaces.memory import AgentBlocks
 from agent_svc.interfaces.unit_of_work import Transaction, UnitOfWork
 from chassis import ids
-from chassis.errors import FailedPrecondition, etag_mismatch
+from chassis.errors import FailedPrecondition, etag_mismatch, invalid_field
 from chassis.identity import Identity, use
 from chassis.once import Once
+
+# What one fork copies at the most, all of it in one transaction.
+MAX_FORKED = 20_000
 
 
 class ConversationManager:
     """Business rules of conversations."""
 
-    def __init__(self, work: UnitOfWork, memory: AgentBlocks, identities: Identities) -> None:
+    def __init__(self, work: UnitOfWork, memory: AgentBlocks, identities: Identities, codec: EventCodec) -> None:
         self._work = work
         self._memory = memory
         self._identities = identities
+        self._codec = codec
 
     async def create(
         self, caller: Identity, agent_id: UUID, display_name: str, once: Once[Conversation]
@@ -38,6 +45,48 @@ class ConversationManager:
             await transaction.conversations.add(conversation)
             answer.save(once.encode(conversation))
         return conversation
+
+    async def fork(
+        self,
+        caller: Identity,
+        conversation_id: UUID,
+        message_id: UUID | None,
+        seq: int | None,
+        display_name: str,
+        once: Once[Conversation],
+    ) -> Conversation:
+        """A conversation of the same agent with the messages until one of them (by id, or by seq), as `whole_until` says.
+
+        Recall memory has them as the other conversation's and does not get them twice. Raises NotFound for the conversation
+        and the message, InvalidArgument if there are more than MAX_FORKED messages.
+        """
+        now = datetime.now(UTC)
+        async with self._work.of(caller.organization_id) as transaction, transaction.once(once.key) as answer:
+            source = await _found(transaction, conversation_id)
+            messages = await transaction.conversations.messages(
+                conversation_id, None, MAX_FORKED + 1, newest_first=False
+            )
+            if len(messages) > MAX_FORKED:
+                raise invalid_field("conversation_id", f"has more than {MAX_FORKED} messages")
+            try:
+                kept = whole_until(messages, message_id and (lambda message: message.id == message_id), seq)
+            except LookupError:
+                raise ids.absent("msg", message_id or conversation_id) from None
+            copies = renumbered(kept, ids.new)
+            fork = Conversation(
+                ids.new(),
+                caller.organization_id,
+                source.agent_id,
+                display_name or source.display_name,
+                len(copies),
+                now,
+                now,
+            )
+            await transaction.conversations.add(fork)
+            entries = [(one, self._codec.encode(MessageCompleted(one), one.create_time)) for one in copies]
+            await transaction.conversations.fill(fork.id, entries, indexed=True)
+            answer.save(once.encode(fork))
+        return fork
 
     async def get(self, caller: Identity, conversation_id: UUID) -> Conversation:
         """Raises NotFound."""

@@ -6,12 +6,25 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from agent_svc.domain.conversation import Conversation, Message
-from agent_svc.repositories.message_content import message_from_row
-from agent_svc.repositories.tables import OF_CONVERSATION, conversations, messages, run_counts, runs
+from agent_svc.domain.event import EncodedEvent
+from agent_svc.repositories.message_content import encode_content, message_from_row
+from agent_svc.repositories.tables import (
+    OF_CONVERSATION,
+    conversations,
+    dispatches,
+    events,
+    messages,
+    run_counts,
+    runs,
+)
+
+# Rows that are sent at once.
+_FILL_BATCH = 200
 
 
 class PostgresConversations:
@@ -84,12 +97,51 @@ class PostgresConversations:
             query = query.where(columns.seq < position if newest_first else columns.seq > position)
         return [_message(row) for row in await self._session.execute(query)]
 
+    async def fill(
+        self, conversation_id: UUID, entries: Sequence[tuple[Message, EncodedEvent]], *, indexed: bool
+    ) -> None:
+        mine = {"conversation_id": conversation_id, "organization_id": self._organization_id}
+        for start in range(0, len(entries), _FILL_BATCH):
+            batch = entries[start : start + _FILL_BATCH]
+            await self._session.execute(
+                messages.insert(), [{**mine, **_message_values(message)} for message, _ in batch]
+            )
+            await self._session.execute(
+                events.insert(), [{**mine, **_event_values(event, message)} for message, event in batch]
+            )
+        seqs = {"head_seq": len(entries), "message_seq": len(entries), "indexed_seq": len(entries) if indexed else 0}
+        await self._session.execute(
+            conversations.update()
+            .where(conversations.c.id == conversation_id, conversations.c.organization_id == self._organization_id)
+            .values(seqs)
+        )
+        if entries and not indexed:
+            await self._session.execute(dispatches.insert().values(**mine, due_time=sa.func.now()))
+
     def _select(self) -> sa.Select[Any]:
         return sa.select(conversations).where(conversations.c.organization_id == self._organization_id)
 
     async def _one(self, query: sa.Select[Any]) -> Conversation | None:
         row = (await self._session.execute(query)).first()
         return None if row is None else _conversation(row)
+
+
+def _message_values(message: Message) -> dict[str, Any]:
+    return {
+        "seq": message.seq,
+        "id": message.id,
+        "run_id": message.run_id,
+        "run_seq": message.run_seq,
+        "role": int(message.role),
+        "tokens": message.tokens,
+        "content": msgspec.json.decode(encode_content(message)),
+        "create_time": message.create_time,
+    }
+
+
+def _event_values(event: EncodedEvent, message: Message) -> dict[str, Any]:
+    """Epoch 0: no worker wrote it."""
+    return {"seq": message.seq, "run_id": message.run_id, "epoch": 0, "type": int(event.type), "body": event.body}
 
 
 async def delete_conversations(session: AsyncSession, organization_id: UUID, gone: Sequence[UUID]) -> None:

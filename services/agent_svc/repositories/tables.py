@@ -41,6 +41,8 @@ conversations = sa.Table(
     sa.Column("display_name", sa.Text),
     sa.Column("version", sa.BigInteger),
     sa.Column("head_seq", sa.BigInteger),
+    sa.Column("message_seq", sa.BigInteger),
+    sa.Column("indexed_seq", sa.BigInteger),
     _time("create_time"),
     _time("update_time"),
 )
@@ -55,6 +57,7 @@ messages = sa.Table(
     sa.Column("run_id", sa.Uuid),
     sa.Column("run_seq", sa.BigInteger),
     sa.Column("role", sa.SmallInteger),
+    sa.Column("tokens", sa.Integer),
     sa.Column("content", JSON),
     _time("create_time"),
 )
@@ -113,13 +116,50 @@ run_steps = sa.Table(
     sa.Column("section_tokens", ARRAY(sa.Integer)),
 )
 
-events = sa.Table("events", metadata, sa.Column("conversation_id", sa.Uuid), sa.Column("organization_id", sa.Uuid))
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("conversation_id", sa.Uuid, primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True),
+    sa.Column("organization_id", sa.Uuid),
+    sa.Column("run_id", sa.Uuid),
+    sa.Column("epoch", sa.BigInteger),
+    sa.Column("type", sa.SmallInteger),
+    sa.Column("body", sa.LargeBinary),
+)
 tool_calls = sa.Table(
     "tool_calls", metadata, sa.Column("conversation_id", sa.Uuid), sa.Column("organization_id", sa.Uuid)
 )
 dispatches = sa.Table(
-    "dispatches", metadata, sa.Column("conversation_id", sa.Uuid), sa.Column("organization_id", sa.Uuid)
+    "dispatches",
+    metadata,
+    sa.Column("conversation_id", sa.Uuid, primary_key=True),
+    sa.Column("organization_id", sa.Uuid),
+    _time("due_time"),
 )
 
 # Everything that belongs to a conversation, in the order in which it is deleted (the conversation itself last).
 OF_CONVERSATION = (dispatches, tool_calls, run_steps, runs, messages, events)
+
+templates = sa.Table(
+    "templates",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organization_id", sa.Uuid),
+    sa.Column("name", sa.Text),
+    sa.Column("version", sa.Integer),
+    _time("create_time"),
+)
+
+template_versions = sa.Table(
+    "template_versions",
+    metadata,
+    sa.Column("template_id", sa.Uuid, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("organization_id", sa.Uuid),
+    sa.Column("description", sa.Text),
+    sa.Column("document", sa.Text),
+    sa.Column("variables", JSON),
+    sa.Column("author", sa.Text),
+    _time("create_time"),
+)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from agent_svc.repositories.agent_repository import PostgresAgents
 from agent_svc.repositories.conversation_repository import PostgresConversations
 from agent_svc.repositories.run_repository import PostgresRuns
+from agent_svc.repositories.template_repository import PostgresTemplates
 from chassis.database import Database
 from chassis.idempotency import Replayed, Slot, idempotent
 from chassis.once import RequestKey
@@ -25,6 +26,7 @@ class PostgresTransaction:
         self.agents = PostgresAgents(session, organization_id)
         self.conversations = PostgresConversations(session, organization_id)
         self.runs = PostgresRuns(session, organization_id)
+        self.templates = PostgresTemplates(session, organization_id)
 
     @asynccontextmanager
     async def once(self, key: RequestKey | None) -> AsyncGenerator[Slot]:

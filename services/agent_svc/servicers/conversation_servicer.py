@@ -61,6 +61,19 @@ class ConversationServicer(ConversationServiceServicer):
         await self._conversations.delete(current(), ids.decode("conv", request.conversation_id))
         return pb.DeleteConversationResponse()
 
+    async def ForkConversation(self, request: pb.ForkConversationRequest, context: Any) -> pb.ForkConversationResponse:
+        once = Once[Conversation](request_key(request), lambda made: _forked(made).SerializeToString())
+        return _forked(
+            await self._conversations.fork(
+                current(),
+                ids.decode("conv", request.conversation_id),
+                optional_id("msg", request.message_id),
+                request.seq if request.HasField("seq") else None,
+                request.display_name,
+                once,
+            )
+        )
+
     async def ListMessages(self, request: pb.ListMessagesRequest, context: Any) -> pb.ListMessagesResponse:
         caller = current()
         page = Page(self._pages, request, request.page_token, caller)
@@ -80,3 +93,7 @@ class ConversationServicer(ConversationServiceServicer):
 
 def _created(conversation: Conversation) -> pb.CreateConversationResponse:
     return pb.CreateConversationResponse(conversation=conversation_to_proto(conversation))
+
+
+def _forked(conversation: Conversation) -> pb.ForkConversationResponse:
+    return pb.ForkConversationResponse(conversation=conversation_to_proto(conversation))

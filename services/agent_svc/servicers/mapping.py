@@ -14,11 +14,12 @@ from agent_svc.domain.changes import AgentChange, etag
 from agent_svc.domain.conversation import Conversation, Message
 from agent_svc.domain.model import ModelDescription, ModelPrice
 from agent_svc.domain.run import Run, RunContext
+from agent_svc.domain.template import Template, TemplateUse, TemplateVariable
 from agent_svc.domain.tool_rules import KINDS, ToolRule, as_fields, from_fields
 from agent_svc.servicers.event_codec import message_core, run_error, token_count
 from agent_svc.servicers.timestamps import timestamp
 from chassis import ids
-from hearth.agent.v1 import agent_pb2, agent_service_pb2, conversation_pb2, model_pb2, run_pb2
+from hearth.agent.v1 import agent_pb2, agent_service_pb2, conversation_pb2, model_pb2, run_pb2, template_pb2
 
 _DEFAULT_BLOCK_LIMIT = 5000
 
@@ -66,7 +67,14 @@ def draft_from_proto(request: agent_service_pb2.CreateAgentRequest) -> AgentDraf
         settings=_settings_from_proto(request.settings),
         metadata=dict(request.metadata),
         tool_rules=tuple(map(_rule_from_proto, request.tool_rules)),
+        template=_template_use(request),
     )
+
+
+def _template_use(request: agent_service_pb2.CreateAgentRequest) -> TemplateUse | None:
+    if not request.template:
+        return None
+    return TemplateUse(request.template, request.template_version, dict(request.variables))
 
 
 def change_from_proto(agent: agent_pb2.Agent, paths: Sequence[str]) -> AgentChange:
@@ -218,3 +226,28 @@ def _support(known: bool | None) -> model_pb2.ModelSupport.ValueType:
 
 def _price(price: ModelPrice) -> model_pb2.ModelPrice:
     return model_pb2.ModelPrice(input=price.input, output=price.output, cached_input=price.cached_input)
+
+
+def template_to_proto(template: Template, *, whole: bool = True) -> template_pb2.Template:
+    """As on the wire; not whole: as in lists."""
+    return template_pb2.Template(
+        id=ids.encode("tmpl", template.id),
+        organization_id=ids.encode("org", template.organization_id),
+        name=template.name,
+        description=template.description,
+        version=template.version,
+        document=template.document if whole else "",
+        variables=[_variable(one) for one in template.variables] if whole else (),
+        create_time=timestamp(template.create_time),
+        update_time=timestamp(template.update_time),
+        etag=etag(template.version),
+    )
+
+
+def _variable(variable: TemplateVariable) -> template_pb2.TemplateVariable:
+    return template_pb2.TemplateVariable(
+        name=variable.name,
+        description=variable.description,
+        default_value=variable.default,
+        required=variable.required,
+    )

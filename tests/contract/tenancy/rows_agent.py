@@ -10,6 +10,7 @@ from hearth.agent.v1 import conversation_service_pb2 as conversation
 from hearth.agent.v1 import file_service_pb2 as file
 from hearth.agent.v1 import model_service_pb2 as model
 from hearth.agent.v1 import run_service_pb2 as run
+from hearth.agent.v1 import template_service_pb2 as template
 from hearth.agent.v1 import workflow_pb2
 from hearth.agent.v1 import workflow_service_pb2 as workflow
 from tests.contract.tenancy.cases import Case, hidden, own, same, unbuilt
@@ -57,6 +58,7 @@ AGENT: Mapping[str, tuple[Case, ...]] = {
         hidden(lambda their, own: agent.CreateAgentRequest(name="With block", block_ids=[their.block])),
         hidden(lambda their, own: agent.CreateAgentRequest(name="With tool", tools=[their.tool])),
         hidden(lambda their, own: agent.CreateAgentRequest(name="With named tool", tools=[their.tool_name])),
+        hidden(lambda their, own: agent.CreateAgentRequest(name="Of template", template=their.template_name)),
     ),
     "AgentService/GetAgent": (
         hidden(lambda their, own: agent.GetAgentRequest(agent_id=their.agent)),
@@ -69,8 +71,24 @@ AGENT: Mapping[str, tuple[Case, ...]] = {
     ),
     "AgentService/UpdateAgent": (hidden(_agent), hidden(_agent_tools)),
     "AgentService/DeleteAgent": (same(lambda their, own: agent.DeleteAgentRequest(agent_id=their.agent)),),
-    "AgentService/ExportAgent": (unbuilt(lambda their, own: agent.ExportAgentRequest(agent_id=their.agent)),),
-    "AgentService/ImportAgent": (unbuilt(lambda their, own: agent.ImportAgentRequest(data=b"x")),),
+    "AgentService/ExportAgent": (hidden(lambda their, own: agent.ExportAgentRequest(agent_id=their.agent)),),
+    "AgentService/ImportAgent": (
+        own(
+            lambda their, own: agent.ImportAgentRequest(
+                request_id=their.request_id,
+                data=b'{"type":"header","format":1}\n{"type":"agent","spec":{"name":"Imported"}}\n'
+                b'{"type":"conversation","id":"c","default":true}\n{"type":"end","records":3}\n',
+            )
+        ),
+        hidden(
+            lambda their, own: agent.ImportAgentRequest(
+                data=b'{"type":"header","format":1}\n{"type":"tool","id":"t","name":"'
+                + their.tool_name.encode()
+                + b'"}\n{"type":"agent","spec":{"name":"Imported with tool"},"tools":["t"]}\n'
+                b'{"type":"conversation","id":"c","default":true}\n{"type":"end","records":4}\n',
+            )
+        ),
+    ),
     "ConversationService/CreateConversation": (
         hidden(lambda their, own: conversation.CreateConversationRequest(agent_id=their.agent)),
     ),
@@ -90,6 +108,39 @@ AGENT: Mapping[str, tuple[Case, ...]] = {
     ),
     "ConversationService/ListMessages": (
         hidden(lambda their, own: conversation.ListMessagesRequest(conversation_id=their.conversation)),
+    ),
+    "ConversationService/ForkConversation": (
+        hidden(lambda their, own: conversation.ForkConversationRequest(conversation_id=their.conversation)),
+        hidden(
+            lambda their, own: conversation.ForkConversationRequest(
+                conversation_id=own.conversation, message_id=their.message
+            )
+        ),
+    ),
+    "TemplateService/UpsertTemplate": (
+        own(
+            lambda their, own: template.UpsertTemplateRequest(
+                request_id=their.request_id, name="twin", document="agent: {name: Of a template}"
+            )
+        ),
+    ),
+    "TemplateService/GetTemplate": (
+        hidden(lambda their, own: template.GetTemplateRequest(name=their.template_name)),
+        hidden(lambda their, own: template.GetTemplateRequest(name=their.template_name, version=1)),
+    ),
+    "TemplateService/ListTemplates": (
+        same(lambda their, own: template.ListTemplatesRequest(text=their.template_name)),
+        own(lambda their, own: template.ListTemplatesRequest()),
+    ),
+    "TemplateService/ListTemplateVersions": (
+        hidden(lambda their, own: template.ListTemplateVersionsRequest(name=their.template_name)),
+    ),
+    "TemplateService/DeleteTemplate": (
+        same(lambda their, own: template.DeleteTemplateRequest(name=their.template_name)),
+    ),
+    "TemplateService/RenderTemplate": (
+        hidden(lambda their, own: template.RenderTemplateRequest(name=their.template_name)),
+        own(lambda their, own: template.RenderTemplateRequest(document="agent: {name: Of a template}")),
     ),
     "FileService/WriteFile": (
         unbuilt(

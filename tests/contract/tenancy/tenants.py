@@ -17,6 +17,7 @@ from hearth.agent.v1 import agent_service_pb2 as agents
 from hearth.agent.v1 import conversation_service_pb2 as conversations
 from hearth.agent.v1 import run_pb2
 from hearth.agent.v1 import run_service_pb2 as runs
+from hearth.agent.v1 import template_service_pb2 as templates
 from hearth.memory.internal.v1 import context_service_pb2 as context
 from hearth.memory.internal.v1 import recall_index_service_pb2 as recall_index
 from hearth.memory.v1 import archival_memory_service_pb2 as archival
@@ -64,6 +65,7 @@ class Names:
     passage: str = ""
     trusted_issuer: str = ""
     mcp_server: str = ""
+    template_name: str = ""
     workflow: str = field(default_factory=lambda: ids.encode("wf", ids.new()))
     workflow_run: str = field(default_factory=lambda: ids.encode("wfrun", ids.new()))
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -192,6 +194,7 @@ class Registrar:
         self.make_agent(word, f"Second of {word}", token)
         agent = self.make_agent(word, f"First of {word}", token, tool.name)
         server = self.make_mcp_server(word, tenant.tokens[Role.ORGANIZATION_ADMIN])
+        template = self.make_template(word, token)
         block = self.make_block(word, f"second-{word}", token, agent.id)
         block = self.make_block(word, f"first-{word}", token, agent.id)
         passage = self.make_passages(word, token, agent.id)
@@ -211,6 +214,7 @@ class Registrar:
             block_etag=block.etag,
             passage=passage,
             mcp_server=server,
+            template_name=template,
         )
 
     def make_tool(self, word: str, name: str, token: str) -> Any:
@@ -224,6 +228,15 @@ class Registrar:
         change.tool.source_code = source.replace("Say", "Tell")
         change.update_mask.paths.append("source_code")
         return self.do("hearth.tool.v1.ToolService/UpdateTool", change, token).tool
+
+    def make_template(self, word: str, token: str) -> str:
+        """A template whose texts hold the word, in its second version. Returns its name."""
+        name = f"template-{word}"
+        for text in ("First", "Second"):
+            document = f"description: {text} of {word}\nagent: {{name: Agent of {word}}}\n"
+            request = templates.UpsertTemplateRequest(name=name, document=document)
+            self.do("hearth.agent.v1.TemplateService/UpsertTemplate", request, token)
+        return name
 
     def make_mcp_server(self, word: str, token: str) -> str:
         """An MCP server at an address where there is none. Returns its id."""

@@ -10,7 +10,9 @@ from agent_svc.domain.conversation import ToolCallOutcome
 from agent_svc.domain.log import Unindexed
 from agent_svc.domain.prompt import CompiledMemory
 from agent_svc.domain.tool import Tool, ToolResult, failed
+from agent_svc.interfaces.agent_specs import BadSpec, SpecFault
 from agent_svc.interfaces.memory import MemoryChange
+from agent_svc.interfaces.tools import ToolSource
 from chassis import ids
 from chassis.errors import NotFound, Unavailable
 from chassis.identity import Identity, Role, current
@@ -28,6 +30,8 @@ class MemoryInProcess:
         self.compiled: list[tuple[str, int, int]] = []
         self.changes: dict[UUID, str] = {}
         self.blocks: dict[UUID, list[str]] = {}
+        self.drafts: dict[UUID, list[BlockDraft]] = {}
+        self.refused_labels: set[str] = set()
         self.forgotten: list[UUID] = []
         self.indexed: list[tuple[UUID, int, str]] = []
 
@@ -70,7 +74,14 @@ class MemoryInProcess:
 
     async def create_block(self, agent_id: UUID, block: BlockDraft, request_id: UUID) -> None:
         self._call()
+        if block.label in self.refused_labels:
+            raise Unavailable("memory is away", reason="DEPENDENCY_UNAVAILABLE")
         self.blocks.setdefault(agent_id, []).append(block.label)
+        self.drafts.setdefault(agent_id, []).append(block)
+
+    async def blocks_of(self, agent_id: UUID) -> Sequence[BlockDraft]:
+        self._call()
+        return self.drafts.get(agent_id, [])
 
     async def attach_block(self, agent_id: UUID, block_id: str) -> None:
         self._call()
@@ -98,6 +109,7 @@ class ToolsInProcess:
     def __init__(self) -> None:
         self.tools: dict[UUID, Tool] = {}
         self.behaviours: dict[str, Behaviour] = {}
+        self.specs: dict[str, dict[str, object]] = {}
         self.executed: list[tuple[str, str]] = []
         self.running = 0
         self.most_running = 0
@@ -116,6 +128,28 @@ class ToolsInProcess:
             if reference == tool.name or (tool.id and reference == ids.encode("tool", tool.id)):
                 return tool
         raise NotFound(f"tool {reference} was not found", reason="RESOURCE_NOT_FOUND")
+
+    async def sources(self, tool_ids: Sequence[UUID]) -> Sequence[ToolSource]:
+        return [self._source(self.tools[tool_id]) for tool_id in tool_ids if tool_id in self.tools]
+
+    async def named(self, name: str) -> ToolSource | None:
+        return next((self._source(tool) for tool in self.tools.values() if tool.name == name), None)
+
+    async def checked(self, name: str, spec: dict[str, object]) -> ToolSource:
+        if set(spec) != {"name", "source_code"}:
+            raise BadSpec([SpecFault("", "is not what a tool is made of")])
+        return ToolSource(name, spec)
+
+    async def put(self, source: ToolSource) -> None:
+        async def nothing(_: dict[str, object]) -> str:
+            return ""
+
+        if await self.named(source.name) is None:
+            self.add(source.name, nothing)
+        self.specs[source.name] = dict(source.spec or {})
+
+    def _source(self, tool: Tool) -> ToolSource:
+        return ToolSource(tool.name, self.specs.get(tool.name, {"name": tool.name, "source_code": f"# {tool.name}"}))
 
     async def execute(self, tool: Tool, arguments_json: str, request_id: str) -> ToolResult:
         self.executed.append((tool.name, request_id))

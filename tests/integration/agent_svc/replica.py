@@ -73,7 +73,7 @@ class Replica:
         name = f"agent-{ids.new().hex}"
         draft = AgentDraft(name, tools=tools, settings=settings or AgentSettings(), tool_rules=tool_rules)
         with use(self.caller):
-            return await self.core.agents.create(self.caller, draft, Once(None, lambda _: b""))
+            return await self.core.factory.create(self.caller, draft, Once(None, lambda _: b""))
 
     async def start(self, agent: Agent, text: str, policy: BusyPolicy = BusyPolicy.QUEUE) -> Run:
         """StartRun in the agent's default conversation."""
@@ -182,6 +182,7 @@ async def replica(
             memory=Memory(memory, memory, memory, memory),
             tool_catalog=tools,
             tool_executor=tools,
+            tool_library=tools,
             identities=IdentitiesInProcess(),
             limits=limits or NoLimits(),
         )

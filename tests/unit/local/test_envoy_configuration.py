@@ -59,7 +59,7 @@ def test_every_public_service_speaks_json_and_no_internal_one(
 ) -> None:
     public = {name for name in services if ".internal." not in name}
     assert set(filter_of(manager, "grpc_json_transcoder")["services"]) == public
-    assert len(public) == 21
+    assert len(public) == 22
 
 
 def test_streams_have_no_time_limit_and_unary_calls_do(manager: dict[str, Any], services: dict[str, Any]) -> None:

@@ -13,8 +13,11 @@ from hearth.agent.v1.agent_service_pb2 import (
     BlockSpec,
     CreateAgentRequest,
     DeleteAgentRequest,
+    ExportAgentRequest,
     GetAgentRequest,
+    ImportAgentRequest,
     ListAgentsRequest,
+    ToolConflict,
     UpdateAgentRequest,
 )
 from hearth.agent.v1.agent_service_pb2_grpc import AgentServiceStub
@@ -24,6 +27,8 @@ from hearth_client._paging import pages
 
 if TYPE_CHECKING:
     from hearth.agent.v1.agent_service_pb2_grpc import AgentServiceAsyncStub
+
+_PART_BYTES = 512 * 1024
 
 
 class Agents:
@@ -38,7 +43,7 @@ class Agents:
 
     async def create(
         self,
-        name: str,
+        name: str = "",
         *,
         model: str = "",
         instructions: str = "",
@@ -50,10 +55,14 @@ class Agents:
         settings: AgentSettings | None = None,
         metadata: Mapping[str, str] | None = None,
         tool_rules: Iterable[ToolRule] = (),
+        template: str = "",
+        template_version: int = 0,
+        variables: Mapping[str, str] | None = None,
         request_id: str = "",
     ) -> Agent:
         """A new agent. Empty `model` and `instructions` mean the server's defaults; `tools` are ids or names; `blocks` are label → value, or
-        BlockSpecs; `tool_rules` name tools that the agent has. Raises AlreadyExistsError NAME_TAKEN, InvalidArgumentError MODEL_UNKNOWN.
+        BlockSpecs; `tool_rules` name tools that the agent has. With a `template` (version 0: the newest) only what is given here differs from
+        it. Raises AlreadyExistsError NAME_TAKEN, InvalidArgumentError MODEL_UNKNOWN.
         """
         specs = [BlockSpec(label=k, value=v) for k, v in blocks.items()] if isinstance(blocks, Mapping) else blocks
         request = CreateAgentRequest(
@@ -69,6 +78,9 @@ class Agents:
             settings=settings,
             metadata=metadata,
             tool_rules=tool_rules,
+            template=template,
+            template_version=template_version,
+            variables=variables,
         )
         return (await self._connection.call(self._stub.CreateAgent, request)).agent
 
@@ -97,6 +109,28 @@ class Agents:
         """Removes the agent, its conversations and its memory. Twice is fine."""
         await self._connection.call(self._stub.DeleteAgent, DeleteAgentRequest(agent_id=agent_id))
 
+    async def export(self, agent_id: str) -> AsyncIterator[bytes]:
+        """The agent as a file (docs/export.md), in parts. Raises NotFoundError."""
+        async for part in self._connection.stream(self._stub.ExportAgent, ExportAgentRequest(agent_id=agent_id)):
+            yield part.data
+
+    async def import_file(
+        self,
+        data: bytes,
+        *,
+        name: str = "",
+        tool_conflict: ToolConflict.ValueType = ToolConflict.TOOL_CONFLICT_REFUSE,
+        request_id: str = "",
+    ) -> Agent:
+        """A new agent as the file says, called `name` if given. Raises InvalidArgumentError EXPORT_INVALID, AlreadyExistsError NAME_TAKEN."""
+
+        async def requests() -> AsyncIterator[ImportAgentRequest]:
+            yield ImportAgentRequest(request_id=request_id or new_request_id(), name=name, tool_conflict=tool_conflict)
+            for start in range(0, len(data), _PART_BYTES):
+                yield ImportAgentRequest(data=data[start : start + _PART_BYTES])
+
+        return (await self._connection.upload(self._stub.ImportAgent, requests())).agent
+
 
 class BlockingAgents(BlockingFace[Agents]):
     """`client.agents`, blocking."""
@@ -106,3 +140,5 @@ class BlockingAgents(BlockingFace[Agents]):
     list = iterate(Agents.list)
     update = call(Agents.update)
     delete = call(Agents.delete)
+    export = iterate(Agents.export)
+    import_file = call(Agents.import_file)

@@ -15,6 +15,7 @@ from hearth_client.cli._organization import org
 from hearth_client.cli._run import run
 from hearth_client.cli._secret import secret
 from hearth_client.cli._session import Failure, Session, debugging, examples
+from hearth_client.cli._template import template
 from hearth_client.cli._token import keys, token, whoami
 from hearth_client.cli._tool import tool
 from hearth_client.cli._user import user
@@ -86,6 +87,7 @@ def cli(ctx: click.Context, url: str, api_key: str) -> None:
 for _command in (
     chat,
     agent,
+    template,
     conversation,
     run,
     tool,

@@ -1,7 +1,7 @@
 """`hearth agent`."""
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def agent() -> None:
-    """Create, list, show and delete agents."""
+    """Create, list, show, export, import and delete agents."""
 
 
 @agent.command(
@@ -22,15 +22,21 @@ def agent() -> None:
         "hearth agent create demo",
         'hearth agent create dm --model openai/gpt-4.1-mini --tool roll_dice --block persona="A fair dungeon master."',
         "hearth agent create clerk --instructions @clerk.md",
+        "hearth agent create --template support --var customer=ACME",
     )
 )
-@click.argument("name")
+@click.argument("name", default="")
 @click.option("--model", default="", help="Model, as `hearth model list` shows it; default: this Hearth's default.")
 @click.option("--instructions", default="", metavar="TEXT", help="System prompt; @FILE reads a file, - standard input.")
 @click.option("--description", default="", help="What it is for.")
 @click.option("--tool", "tools", multiple=True, metavar="TOOL", help="A tool it may call, by name or id. Repeatable.")
 @click.option("--block", "blocks", multiple=True, metavar="LABEL=TEXT", help="A core memory block. Repeatable.")
 @click.option("--tag", "tags", multiple=True, help="A label to find it by. Repeatable.")
+@click.option(
+    "--template", default="", metavar="NAME", help="A template to begin with; what is said here differs from it."
+)
+@click.option("--template-version", type=click.IntRange(min=0), default=0, help="Of the template; default: the newest.")
+@click.option("--var", "variables", multiple=True, metavar="K=V", help="A variable of the template. Repeatable.")
 @json_option
 @pass_session
 def create(
@@ -42,9 +48,17 @@ def create(
     tools: tuple[str, ...],
     blocks: tuple[str, ...],
     tags: tuple[str, ...],
+    template: str,
+    template_version: int,
+    variables: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Create the agent NAME, with its default conversation and its memory."""
+    """Create the agent NAME, with its default conversation and its memory.
+
+    NAME may be left out if a template says it.
+    """
+    if not name and not template:
+        raise click.UsageError("Missing argument 'NAME'.")
     made = session.client.agents.create(
         name,
         model=model,
@@ -53,6 +67,9 @@ def create(
         tools=tools,
         blocks=dict(_block(block) for block in blocks),
         tags=tags,
+        template=template,
+        template_version=template_version,
+        variables=dict(_pair(one, "--var", "K=V") for one in variables),
     )
     if as_json:
         print_json(made)
@@ -139,8 +156,54 @@ def _rule(one: "ToolRule") -> str:
     return f"{kind} {': '.join(texts)}"
 
 
+@agent.command(epilog=examples("hearth agent export demo > demo.jsonl", "hearth agent export demo --to demo.jsonl"))
+@click.argument("agent_name", metavar="AGENT")
+@click.option("--to", "file", type=click.File("wb", lazy=True), default="-", help="Where to; default: standard output.")
+@pass_session
+def export(session: Session, agent_name: str, file: BinaryIO) -> None:
+    """Write AGENT, given by name or id, to a file: with its tools, memory blocks, conversations and messages."""
+    found = session.agent(agent_name)
+    size = 0
+    for part in session.client.agents.export(found.id):
+        size += len(part)
+        file.write(part)
+    note(f"exported agent {found.name}, {size:,} bytes")
+
+
+@agent.command(
+    "import", epilog=examples("hearth agent import demo.jsonl", "hearth agent import demo.jsonl --name twin")
+)
+@click.argument("file", type=click.File("rb"))
+@click.option("--name", default="", help="What to call it; default: as it was called.")
+@click.option(
+    "--tools",
+    type=click.Choice(["refuse", "keep", "replace"]),
+    default="refuse",
+    show_default=True,
+    help="Where another tool has the name: import nothing, keep that tool, or replace it for all agents that have it.",
+)
+@json_option
+@pass_session
+def import_agent(session: Session, file: BinaryIO, name: str, tools: str, as_json: bool) -> None:
+    """Make the agent that `hearth agent export` wrote to FILE."""
+    from hearth.agent.v1.agent_service_pb2 import ToolConflict
+
+    conflict = ToolConflict.Value(f"TOOL_CONFLICT_{tools.upper()}")
+    made = session.client.agents.import_file(file.read(), name=name, tool_conflict=conflict)
+    if as_json:
+        print_json(made)
+        return
+    click.echo(made.id)
+    note(f"imported agent {made.name}; talk to it: hearth chat --agent {made.name}")
+
+
 def _block(text: str) -> tuple[str, str]:
-    label, separator, value = text.partition("=")
-    if not separator:
-        raise click.BadParameter(f"{text!r} is not LABEL=TEXT", param_hint="--block")
+    label, value = _pair(text, "--block", "LABEL=TEXT")
     return label, read_text(value)
+
+
+def _pair(text: str, option: str, form: str) -> tuple[str, str]:
+    left, separator, right = text.partition("=")
+    if not separator:
+        raise click.BadParameter(f"{text!r} is not {form}", param_hint=option)
+    return left, right

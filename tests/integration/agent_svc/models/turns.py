@@ -18,7 +18,7 @@ from tests.integration.agent_svc.replica import Replica
 async def agent_with(here: Replica, model: str, settings: AgentSettings, tools: tuple[str, ...] = ()) -> Agent:
     draft = AgentDraft(f"agent-{ids.new().hex}", model=model, tools=tools, settings=settings)
     with use(here.caller):
-        return await here.core.agents.create(here.caller, draft, Once(None, lambda _: b""))
+        return await here.core.factory.create(here.caller, draft, Once(None, lambda _: b""))
 
 
 async def start(here: Replica, agent: Agent, text: str, extras: RunExtras) -> Run:

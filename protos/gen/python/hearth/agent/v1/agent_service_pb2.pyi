@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hearth.agent.v1 import agent_pb2 as _agent_pb2
 import builtins as _builtins
 import sys
@@ -20,6 +21,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ToolConflict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ToolConflictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ToolConflict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TOOL_CONFLICT_UNSPECIFIED: _ToolConflict.ValueType  # 0
+    """As REFUSE."""
+    TOOL_CONFLICT_REFUSE: _ToolConflict.ValueType  # 1
+    """Nothing is imported: ALREADY_EXISTS NAME_TAKEN."""
+    TOOL_CONFLICT_KEEP: _ToolConflict.ValueType  # 2
+    """The new agent gets the organization's tool."""
+    TOOL_CONFLICT_REPLACE: _ToolConflict.ValueType  # 3
+    """The organization's tool becomes what the file says, for all agents that have it."""
+
+class ToolConflict(_ToolConflict, metaclass=_ToolConflictEnumTypeWrapper):
+    """ToolConflict says what an import does where the organization has another tool of the same name."""
+
+TOOL_CONFLICT_UNSPECIFIED: ToolConflict.ValueType  # 0
+"""As REFUSE."""
+TOOL_CONFLICT_REFUSE: ToolConflict.ValueType  # 1
+"""Nothing is imported: ALREADY_EXISTS NAME_TAKEN."""
+TOOL_CONFLICT_KEEP: ToolConflict.ValueType  # 2
+"""The new agent gets the organization's tool."""
+TOOL_CONFLICT_REPLACE: ToolConflict.ValueType  # 3
+"""The organization's tool becomes what the file says, for all agents that have it."""
+Global___ToolConflict: _TypeAlias = ToolConflict  # noqa: Y015
+
 @_typing.final
 class CreateAgentRequest(_message.Message):
     """CreateAgentRequest asks for a new agent."""
@@ -28,6 +57,26 @@ class CreateAgentRequest(_message.Message):
 
     @_typing.final
     class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class VariablesEntry(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
         KEY_FIELD_NUMBER: _builtins.int
@@ -58,16 +107,25 @@ class CreateAgentRequest(_message.Message):
     SETTINGS_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     TOOL_RULES_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    TEMPLATE_VERSION_FIELD_NUMBER: _builtins.int
+    VARIABLES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID; the same id and body return the first answer for 24 hours."""
     name: _builtins.str
-    """Handle, 1 to 128 characters, unique in the organization."""
+    """Handle, 1 to 128 characters, unique in the organization. May be left out if a template says it."""
     description: _builtins.str
     """What it is for; at most 1,024 characters."""
     model: _builtins.str
     """Model; empty means this Hearth's default."""
     instructions: _builtins.str
     """System prompt; empty means the default one."""
+    template: _builtins.str
+    """A template to begin with, by its name. Fields of this request that are set take the place of the template's; settings and
+    metadata do so one by one.
+    """
+    template_version: _builtins.int
+    """0 means the newest."""
     @_builtins.property
     def tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Tools it may call, by id or by name."""
@@ -96,6 +154,10 @@ class CreateAgentRequest(_message.Message):
     def tool_rules(self) -> _containers.RepeatedCompositeFieldContainer[_agent_pb2.ToolRule]:
         """Which tools its runs may or must call when. INVALID_ARGUMENT if a rule names a tool that the agent does not have."""
 
+    @_builtins.property
+    def variables(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Values of the template's variables."""
+
     def __init__(
         self,
         *,
@@ -111,10 +173,13 @@ class CreateAgentRequest(_message.Message):
         settings: _agent_pb2.AgentSettings | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         tool_rules: _abc.Iterable[_agent_pb2.ToolRule] | None = ...,
+        template: _builtins.str = ...,
+        template_version: _builtins.int = ...,
+        variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_ids", b"block_ids", "blocks", b"blocks", "description", b"description", "instructions", b"instructions", "metadata", b"metadata", "model", b"model", "name", b"name", "request_id", b"request_id", "settings", b"settings", "tags", b"tags", "tool_rules", b"tool_rules", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_ids", b"block_ids", "blocks", b"blocks", "description", b"description", "instructions", b"instructions", "metadata", b"metadata", "model", b"model", "name", b"name", "request_id", b"request_id", "settings", b"settings", "tags", b"tags", "template", b"template", "template_version", b"template_version", "tool_rules", b"tool_rules", "tools", b"tools", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -417,7 +482,7 @@ class ExportAgentResponse(_message.Message):
 
     DATA_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
-    """UTF-8 JSON, to be joined in order."""
+    """UTF-8 JSON, a value a line, to be joined in order. docs/export.md describes it."""
     def __init__(
         self,
         *,
@@ -439,19 +504,27 @@ class ImportAgentRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    TOOL_CONFLICT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID, in the first part."""
     data: _builtins.bytes
-    """UTF-8 JSON, at most 1 MiB a part."""
+    """UTF-8 JSON as ExportAgent gives it, at most 1 MiB a part."""
+    name: _builtins.str
+    """Handle of the new agent, in the first part; empty means the exported one's."""
+    tool_conflict: Global___ToolConflict.ValueType
+    """In the first part."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         data: _builtins.bytes = ...,
+        name: _builtins.str = ...,
+        tool_conflict: Global___ToolConflict.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "name", b"name", "request_id", b"request_id", "tool_conflict", b"tool_conflict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

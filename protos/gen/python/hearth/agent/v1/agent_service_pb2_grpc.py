@@ -77,7 +77,8 @@ class AgentServiceServicer:
     """
 
     def CreateAgent(self, request, context):
-        """CreateAgent makes an agent, its default conversation and its blocks. ALREADY_EXISTS NAME_TAKEN, INVALID_ARGUMENT MODEL_UNKNOWN.
+        """CreateAgent makes an agent, its default conversation and its blocks; of a template, if one is named. ALREADY_EXISTS NAME_TAKEN,
+        INVALID_ARGUMENT MODEL_UNKNOWN, TEMPLATE_INVALID or TEMPLATE_VARIABLES_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,7 +120,8 @@ class AgentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ImportAgent(self, request_iterator, context):
-        """ImportAgent makes an agent from an export.
+        """ImportAgent makes an agent from an export: all of it, or none. INVALID_ARGUMENT EXPORT_INVALID, ALREADY_EXISTS NAME_TAKEN, also
+        for a tool whose name is taken by another one, if tool_conflict says so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

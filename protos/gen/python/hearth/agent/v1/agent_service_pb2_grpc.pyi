@@ -34,7 +34,9 @@ class AgentServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AgentServiceAsyncStub: ...
     CreateAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.CreateAgentRequest, _agent_service_pb2.CreateAgentResponse]
-    """CreateAgent makes an agent, its default conversation and its blocks. ALREADY_EXISTS NAME_TAKEN, INVALID_ARGUMENT MODEL_UNKNOWN."""
+    """CreateAgent makes an agent, its default conversation and its blocks; of a template, if one is named. ALREADY_EXISTS NAME_TAKEN,
+    INVALID_ARGUMENT MODEL_UNKNOWN, TEMPLATE_INVALID or TEMPLATE_VARIABLES_INVALID.
+    """
     GetAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetAgentRequest, _agent_service_pb2.GetAgentResponse]
     """GetAgent returns one, by id or by name."""
     ListAgents: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListAgentsRequest, _agent_service_pb2.ListAgentsResponse]
@@ -46,7 +48,9 @@ class AgentServiceStub:
     ExportAgent: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.ExportAgentRequest, _agent_service_pb2.ExportAgentResponse]
     """ExportAgent returns the whole agent as JSON in parts: agent, blocks, tools, conversations, messages; never secrets."""
     ImportAgent: _grpc.StreamUnaryMultiCallable[_agent_service_pb2.ImportAgentRequest, _agent_service_pb2.ImportAgentResponse]
-    """ImportAgent makes an agent from an export."""
+    """ImportAgent makes an agent from an export: all of it, or none. INVALID_ARGUMENT EXPORT_INVALID, ALREADY_EXISTS NAME_TAKEN, also
+    for a tool whose name is taken by another one, if tool_conflict says so.
+    """
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -54,7 +58,9 @@ class AgentServiceAsyncStub(AgentServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.CreateAgentRequest, _agent_service_pb2.CreateAgentResponse]  # type: ignore[assignment]
-    """CreateAgent makes an agent, its default conversation and its blocks. ALREADY_EXISTS NAME_TAKEN, INVALID_ARGUMENT MODEL_UNKNOWN."""
+    """CreateAgent makes an agent, its default conversation and its blocks; of a template, if one is named. ALREADY_EXISTS NAME_TAKEN,
+    INVALID_ARGUMENT MODEL_UNKNOWN, TEMPLATE_INVALID or TEMPLATE_VARIABLES_INVALID.
+    """
     GetAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetAgentRequest, _agent_service_pb2.GetAgentResponse]  # type: ignore[assignment]
     """GetAgent returns one, by id or by name."""
     ListAgents: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListAgentsRequest, _agent_service_pb2.ListAgentsResponse]  # type: ignore[assignment]
@@ -66,7 +72,9 @@ class AgentServiceAsyncStub(AgentServiceStub):
     ExportAgent: _aio.UnaryStreamMultiCallable[_agent_service_pb2.ExportAgentRequest, _agent_service_pb2.ExportAgentResponse]  # type: ignore[assignment]
     """ExportAgent returns the whole agent as JSON in parts: agent, blocks, tools, conversations, messages; never secrets."""
     ImportAgent: _aio.StreamUnaryMultiCallable[_agent_service_pb2.ImportAgentRequest, _agent_service_pb2.ImportAgentResponse]  # type: ignore[assignment]
-    """ImportAgent makes an agent from an export."""
+    """ImportAgent makes an agent from an export: all of it, or none. INVALID_ARGUMENT EXPORT_INVALID, ALREADY_EXISTS NAME_TAKEN, also
+    for a tool whose name is taken by another one, if tool_conflict says so.
+    """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     """AgentService manages the agents of the caller's organization."""
@@ -77,7 +85,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.CreateAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.CreateAgentResponse, _abc.Awaitable[_agent_service_pb2.CreateAgentResponse]]:
-        """CreateAgent makes an agent, its default conversation and its blocks. ALREADY_EXISTS NAME_TAKEN, INVALID_ARGUMENT MODEL_UNKNOWN."""
+        """CreateAgent makes an agent, its default conversation and its blocks; of a template, if one is named. ALREADY_EXISTS NAME_TAKEN,
+        INVALID_ARGUMENT MODEL_UNKNOWN, TEMPLATE_INVALID or TEMPLATE_VARIABLES_INVALID.
+        """
 
     @_abc_1.abstractmethod
     def GetAgent(
@@ -125,6 +135,8 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_agent_service_pb2.ImportAgentRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.ImportAgentResponse, _abc.Awaitable[_agent_service_pb2.ImportAgentResponse]]:
-        """ImportAgent makes an agent from an export."""
+        """ImportAgent makes an agent from an export: all of it, or none. INVALID_ARGUMENT EXPORT_INVALID, ALREADY_EXISTS NAME_TAKEN, also
+        for a tool whose name is taken by another one, if tool_conflict says so.
+        """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

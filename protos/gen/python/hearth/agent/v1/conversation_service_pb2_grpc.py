@@ -60,6 +60,11 @@ class ConversationServiceStub:
                 request_serializer=hearth_dot_agent_dot_v1_dot_conversation__service__pb2.DeleteConversationRequest.SerializeToString,
                 response_deserializer=hearth_dot_agent_dot_v1_dot_conversation__service__pb2.DeleteConversationResponse.FromString,
                 _registered_method=True)
+        self.ForkConversation = channel.unary_unary(
+                '/hearth.agent.v1.ConversationService/ForkConversation',
+                request_serializer=hearth_dot_agent_dot_v1_dot_conversation__service__pb2.ForkConversationRequest.SerializeToString,
+                response_deserializer=hearth_dot_agent_dot_v1_dot_conversation__service__pb2.ForkConversationResponse.FromString,
+                _registered_method=True)
         self.ListMessages = channel.unary_unary(
                 '/hearth.agent.v1.ConversationService/ListMessages',
                 request_serializer=hearth_dot_agent_dot_v1_dot_conversation__service__pb2.ListMessagesRequest.SerializeToString,
@@ -106,6 +111,14 @@ class ConversationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForkConversation(self, request, context):
+        """ForkConversation makes a conversation of the same agent with the messages of this one until some point. A tool call and its
+        result are never parted: both come along, or neither. Runs and their events stay behind.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListMessages(self, request, context):
         """ListMessages lists the messages of a conversation.
         """
@@ -140,6 +153,11 @@ def add_ConversationServiceServicer_to_server(servicer, server):
                     servicer.DeleteConversation,
                     request_deserializer=hearth_dot_agent_dot_v1_dot_conversation__service__pb2.DeleteConversationRequest.FromString,
                     response_serializer=hearth_dot_agent_dot_v1_dot_conversation__service__pb2.DeleteConversationResponse.SerializeToString,
+            ),
+            'ForkConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkConversation,
+                    request_deserializer=hearth_dot_agent_dot_v1_dot_conversation__service__pb2.ForkConversationRequest.FromString,
+                    response_serializer=hearth_dot_agent_dot_v1_dot_conversation__service__pb2.ForkConversationResponse.SerializeToString,
             ),
             'ListMessages': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMessages,
@@ -283,6 +301,33 @@ class ConversationService:
             '/hearth.agent.v1.ConversationService/DeleteConversation',
             hearth_dot_agent_dot_v1_dot_conversation__service__pb2.DeleteConversationRequest.SerializeToString,
             hearth_dot_agent_dot_v1_dot_conversation__service__pb2.DeleteConversationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForkConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hearth.agent.v1.ConversationService/ForkConversation',
+            hearth_dot_agent_dot_v1_dot_conversation__service__pb2.ForkConversationRequest.SerializeToString,
+            hearth_dot_agent_dot_v1_dot_conversation__service__pb2.ForkConversationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,10 @@ class ConversationServiceStub:
     """UpdateConversation changes the fields named by the mask."""
     DeleteConversation: _grpc.UnaryUnaryMultiCallable[_conversation_service_pb2.DeleteConversationRequest, _conversation_service_pb2.DeleteConversationResponse]
     """DeleteConversation cancels its run and removes it with its messages. Deleting twice is OK. An agent's default conversation: FAILED_PRECONDITION RESOURCE_IN_USE."""
+    ForkConversation: _grpc.UnaryUnaryMultiCallable[_conversation_service_pb2.ForkConversationRequest, _conversation_service_pb2.ForkConversationResponse]
+    """ForkConversation makes a conversation of the same agent with the messages of this one until some point. A tool call and its
+    result are never parted: both come along, or neither. Runs and their events stay behind.
+    """
     ListMessages: _grpc.UnaryUnaryMultiCallable[_conversation_service_pb2.ListMessagesRequest, _conversation_service_pb2.ListMessagesResponse]
     """ListMessages lists the messages of a conversation."""
 
@@ -61,6 +65,10 @@ class ConversationServiceAsyncStub(ConversationServiceStub):
     """UpdateConversation changes the fields named by the mask."""
     DeleteConversation: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.DeleteConversationRequest, _conversation_service_pb2.DeleteConversationResponse]  # type: ignore[assignment]
     """DeleteConversation cancels its run and removes it with its messages. Deleting twice is OK. An agent's default conversation: FAILED_PRECONDITION RESOURCE_IN_USE."""
+    ForkConversation: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.ForkConversationRequest, _conversation_service_pb2.ForkConversationResponse]  # type: ignore[assignment]
+    """ForkConversation makes a conversation of the same agent with the messages of this one until some point. A tool call and its
+    result are never parted: both come along, or neither. Runs and their events stay behind.
+    """
     ListMessages: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.ListMessagesRequest, _conversation_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """ListMessages lists the messages of a conversation."""
 
@@ -106,6 +114,16 @@ class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_conversation_service_pb2.DeleteConversationResponse, _abc.Awaitable[_conversation_service_pb2.DeleteConversationResponse]]:
         """DeleteConversation cancels its run and removes it with its messages. Deleting twice is OK. An agent's default conversation: FAILED_PRECONDITION RESOURCE_IN_USE."""
+
+    @_abc_1.abstractmethod
+    def ForkConversation(
+        self,
+        request: _conversation_service_pb2.ForkConversationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_service_pb2.ForkConversationResponse, _abc.Awaitable[_conversation_service_pb2.ForkConversationResponse]]:
+        """ForkConversation makes a conversation of the same agent with the messages of this one until some point. A tool call and its
+        result are never parted: both come along, or neither. Runs and their events stay behind.
+        """
 
     @_abc_1.abstractmethod
     def ListMessages(

@@ -40,6 +40,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. The arguments do not fit the tool's schema."""
     ERROR_REASON_MODEL_UNKNOWN: _ErrorReason.ValueType  # 8
     """INVALID_ARGUMENT. No provider knows this model name. Example: `openai/gpt-0`."""
+    ERROR_REASON_TEMPLATE_INVALID: _ErrorReason.ValueType  # 160
+    """INVALID_ARGUMENT. The document is no template; metadata holds the `line`. Example: a field that an agent does not have."""
+    ERROR_REASON_TEMPLATE_VARIABLES_INVALID: _ErrorReason.ValueType  # 161
+    """INVALID_ARGUMENT. A template needs variables that were not given, or does not know some that were; metadata holds `missing` and `unknown`."""
+    ERROR_REASON_EXPORT_INVALID: _ErrorReason.ValueType  # 162
+    """INVALID_ARGUMENT. The file is no export of an agent, or not one that this Hearth reads; metadata holds the `line`."""
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 20
     """UNAUTHENTICATED. The call carries no credential."""
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 21
@@ -166,6 +172,12 @@ ERROR_REASON_TOOL_ARGUMENTS_INVALID: ErrorReason.ValueType  # 7
 """INVALID_ARGUMENT. The arguments do not fit the tool's schema."""
 ERROR_REASON_MODEL_UNKNOWN: ErrorReason.ValueType  # 8
 """INVALID_ARGUMENT. No provider knows this model name. Example: `openai/gpt-0`."""
+ERROR_REASON_TEMPLATE_INVALID: ErrorReason.ValueType  # 160
+"""INVALID_ARGUMENT. The document is no template; metadata holds the `line`. Example: a field that an agent does not have."""
+ERROR_REASON_TEMPLATE_VARIABLES_INVALID: ErrorReason.ValueType  # 161
+"""INVALID_ARGUMENT. A template needs variables that were not given, or does not know some that were; metadata holds `missing` and `unknown`."""
+ERROR_REASON_EXPORT_INVALID: ErrorReason.ValueType  # 162
+"""INVALID_ARGUMENT. The file is no export of an agent, or not one that this Hearth reads; metadata holds the `line`."""
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 20
 """UNAUTHENTICATED. The call carries no credential."""
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 21
