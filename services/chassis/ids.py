@@ -25,6 +25,7 @@ _KINDS = {
     "conv": "conversation",
     "msg": "message",
     "run": "run",
+    "appr": "approval",
     "wf": "workflow",
     "wfrun": "workflow run",
     "file": "file",

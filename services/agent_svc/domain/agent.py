@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from agent_svc.domain.approval import ApprovalPolicy
+
 DEFAULT_MAX_STEPS = 20
 DEFAULT_RECALL_TOKENS = 512
 DEFAULT_INSTRUCTIONS = (
@@ -28,6 +30,7 @@ class AgentSettings:
     time_zone: str | None = None
     fallback_models: tuple[str, ...] = ()
     reasoning_effort: str | None = None
+    approvals: ApprovalPolicy | None = None
 
     @property
     def max_steps_or_default(self) -> int:

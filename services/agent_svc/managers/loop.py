@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from agent_svc.domain.conversation import Message
-from agent_svc.domain.decision import CallModel, ExecuteTools, Finish, decide
+from agent_svc.domain.decision import AskApproval, CallModel, ExecuteTools, Finish, decide
 from agent_svc.domain.event import EventPayload, MessageCompleted, RunFailed, RunSucceeded
 from agent_svc.domain.log import Committed, Ending, Fenced, Turn
 from agent_svc.domain.memory_tools import BUILT_IN_BY_NAME, BUILT_IN_TOOLS
@@ -17,6 +17,7 @@ from agent_svc.domain.run import RunError, RunState, RunStopReason
 from agent_svc.domain.tool import Tool
 from agent_svc.interfaces.identities import Identities
 from agent_svc.managers.answers import Answers
+from agent_svc.managers.approvals import ask_approval
 from agent_svc.managers.caches import AgentCache, ToolCache
 from agent_svc.managers.model_choice import ModelChoice
 from agent_svc.managers.model_step import Draft
@@ -79,7 +80,7 @@ class RunLoop:
         self._revocations = revocations
 
     async def work(self, turn: Turn, history: Sequence[Message]) -> Committed:
-        """Ends the run and says how many runs of the conversation are left.
+        """Ends the run, or leaves it waiting for somebody outside, and says how many runs of the conversation are left.
 
         Raises Fenced or LogAway when the log cannot be written (the run goes on with the next worker), and passes on
         cancellation; nothing is written then.
@@ -160,6 +161,7 @@ class RunLoop:
                 progress.ledger,
                 steps=progress.steps,
                 max_steps=progress.agent.settings.max_steps_or_default,
+                gate=progress.gate,
             )
             match action:
                 case CallModel(step):
@@ -171,6 +173,8 @@ class RunLoop:
                     with use(await self._identity(turn)):
                         await self._tool_runner.run(progress, message, calls)
                     progress.ledger.clear()
+                case AskApproval(message, calls):
+                    return await ask_approval(self._writer, progress, message, calls)
                 case Finish(RunStopReason.STEP_LIMIT):
                     return await self._fail(turn, progress, STEP_LIMIT, RunStopReason.STEP_LIMIT)
                 case Finish(stop_reason):

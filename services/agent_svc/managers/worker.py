@@ -161,7 +161,7 @@ class Worker:
             if committed is None:
                 return
             self._indexer.note(lease.organization_id, lease.conversation_id)
-            if committed.open_runs == 0:
+            if committed.open_runs == 0 or committed.waits:
                 return
             if self._stopping or self._queue.others_wait(lease.organization_id):
                 await self._hand_over(lease)

@@ -26,6 +26,8 @@ _TYPES: Mapping[str, str] = MappingProxyType(
                 "next_message",
                 "call_message",
                 "audit_id",
+                "approval",
+                "approval_message",
             ),
             "uuid",
         ),
@@ -48,11 +50,13 @@ _TYPES: Mapping[str, str] = MappingProxyType(
                 "audit_action",
                 "audit_resource",
                 "audit_request",
+                "arguments_hash",
+                "reason",
             ),
             "text",
         ),
         **dict.fromkeys(("hash", "queued", "completed", "started", "body"), "bytea"),
-        **dict.fromkeys(("repeatable",), "boolean"),
+        **dict.fromkeys(("repeatable", "approved"), "boolean"),
         **dict.fromkeys(
             (
                 "tokens",
@@ -102,6 +106,8 @@ _TYPES: Mapping[str, str] = MappingProxyType(
         "epochs": "bigint[]",
         "seqs": "bigint[]",
         "tool_names": "text[]",
+        "call_ids": "text[]",
+        "tool_versions": "integer[]",
     }
 )
 

@@ -115,9 +115,12 @@ events = sa.Table("events", metadata, sa.Column("conversation_id", sa.Uuid), sa.
 tool_calls = sa.Table(
     "tool_calls", metadata, sa.Column("conversation_id", sa.Uuid), sa.Column("organization_id", sa.Uuid)
 )
+approvals = sa.Table(
+    "approvals", metadata, sa.Column("conversation_id", sa.Uuid), sa.Column("organization_id", sa.Uuid)
+)
 dispatches = sa.Table(
     "dispatches", metadata, sa.Column("conversation_id", sa.Uuid), sa.Column("organization_id", sa.Uuid)
 )
 
 # Everything that belongs to a conversation, in the order in which it is deleted (the conversation itself last).
-OF_CONVERSATION = (dispatches, tool_calls, run_steps, runs, messages, events)
+OF_CONVERSATION = (dispatches, approvals, tool_calls, run_steps, runs, messages, events)

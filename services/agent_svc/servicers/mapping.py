@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from agent_svc.domain.agent import Agent, AgentDraft, AgentSettings, BlockDraft
+from agent_svc.domain.approval import ApprovalPolicy
 from agent_svc.domain.changes import AgentChange, etag
 from agent_svc.domain.conversation import Conversation, Message
 from agent_svc.domain.model import ModelDescription, ModelPrice
@@ -89,12 +90,14 @@ def _settings_to_proto(settings: AgentSettings) -> agent_pb2.AgentSettings:
         time_zone=settings.time_zone,
         fallback_models=settings.fallback_models,
         reasoning_effort=settings.reasoning_effort,
+        approvals=agent_pb2.ApprovalPolicy.ValueType(settings.approvals or 0),
     )
 
 
 def _settings_from_proto(settings: agent_pb2.AgentSettings) -> AgentSettings:
     given: dict[str, Any] = {descriptor.name: value for descriptor, value in settings.ListFields()}
     given["fallback_models"] = tuple(settings.fallback_models)
+    given["approvals"] = ApprovalPolicy(settings.approvals) if settings.approvals else None
     return AgentSettings(**given)
 
 

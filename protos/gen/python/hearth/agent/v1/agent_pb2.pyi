@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ApprovalPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApprovalPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApprovalPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPROVAL_POLICY_UNSPECIFIED: _ApprovalPolicy.ValueType  # 0
+    """AS_TOOLS_SAY."""
+    APPROVAL_POLICY_AS_TOOLS_SAY: _ApprovalPolicy.ValueType  # 1
+    """Calls of tools with `requires_approval`."""
+    APPROVAL_POLICY_ALWAYS: _ApprovalPolicy.ValueType  # 2
+    """All calls but those of the built-in memory tools."""
+
+class ApprovalPolicy(_ApprovalPolicy, metaclass=_ApprovalPolicyEnumTypeWrapper):
+    """ApprovalPolicy says which tool calls wait for a person's approval."""
+
+APPROVAL_POLICY_UNSPECIFIED: ApprovalPolicy.ValueType  # 0
+"""AS_TOOLS_SAY."""
+APPROVAL_POLICY_AS_TOOLS_SAY: ApprovalPolicy.ValueType  # 1
+"""Calls of tools with `requires_approval`."""
+APPROVAL_POLICY_ALWAYS: ApprovalPolicy.ValueType  # 2
+"""All calls but those of the built-in memory tools."""
+Global___ApprovalPolicy: _TypeAlias = ApprovalPolicy  # noqa: Y015
 
 @_typing.final
 class Agent(_message.Message):
@@ -140,6 +165,7 @@ class AgentSettings(_message.Message):
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     FALLBACK_MODELS_FIELD_NUMBER: _builtins.int
     REASONING_EFFORT_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
     max_steps: _builtins.int
     """Most model calls in one run: 1 to 1,000, default 20."""
     context_window_tokens: _builtins.int
@@ -158,6 +184,8 @@ class AgentSettings(_message.Message):
     """How hard a reasoning model shall think: `minimal`, `low`, `medium` or `high`; default: the provider's. Models that do not
     reason ignore it.
     """
+    approvals: Global___ApprovalPolicy.ValueType
+    """Which calls wait for a person's approval; default AS_TOOLS_SAY."""
     @_builtins.property
     def fallback_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Models to take instead, in this order, when the agent's own is down, over its quota or not usable. The first of them that
@@ -176,10 +204,11 @@ class AgentSettings(_message.Message):
         time_zone: _builtins.str | None = ...,
         fallback_models: _abc.Iterable[_builtins.str] | None = ...,
         reasoning_effort: _builtins.str | None = ...,
+        approvals: Global___ApprovalPolicy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_max_output_tokens", b"_max_output_tokens", "_max_steps", b"_max_steps", "_passive_recall", b"_passive_recall", "_passive_recall_tokens", b"_passive_recall_tokens", "_reasoning_effort", b"_reasoning_effort", "_temperature", b"_temperature", "_time_zone", b"_time_zone", "context_window_tokens", b"context_window_tokens", "max_output_tokens", b"max_output_tokens", "max_steps", b"max_steps", "passive_recall", b"passive_recall", "passive_recall_tokens", b"passive_recall_tokens", "reasoning_effort", b"reasoning_effort", "temperature", b"temperature", "time_zone", b"time_zone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_max_output_tokens", b"_max_output_tokens", "_max_steps", b"_max_steps", "_passive_recall", b"_passive_recall", "_passive_recall_tokens", b"_passive_recall_tokens", "_reasoning_effort", b"_reasoning_effort", "_temperature", b"_temperature", "_time_zone", b"_time_zone", "context_window_tokens", b"context_window_tokens", "fallback_models", b"fallback_models", "max_output_tokens", b"max_output_tokens", "max_steps", b"max_steps", "passive_recall", b"passive_recall", "passive_recall_tokens", b"passive_recall_tokens", "reasoning_effort", b"reasoning_effort", "temperature", b"temperature", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_max_output_tokens", b"_max_output_tokens", "_max_steps", b"_max_steps", "_passive_recall", b"_passive_recall", "_passive_recall_tokens", b"_passive_recall_tokens", "_reasoning_effort", b"_reasoning_effort", "_temperature", b"_temperature", "_time_zone", b"_time_zone", "approvals", b"approvals", "context_window_tokens", b"context_window_tokens", "fallback_models", b"fallback_models", "max_output_tokens", b"max_output_tokens", "max_steps", b"max_steps", "passive_recall", b"passive_recall", "passive_recall_tokens", b"passive_recall_tokens", "reasoning_effort", b"reasoning_effort", "temperature", b"temperature", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_window_tokens: _TypeAlias = _typing.Literal["context_window_tokens"]  # noqa: Y015
     _WhichOneofArgType__context_window_tokens: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens"]  # noqa: Y015
