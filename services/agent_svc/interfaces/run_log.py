@@ -62,6 +62,10 @@ class RunLog(Protocol):
         """The newest messages of the conversation up to that many estimated tokens, oldest first."""
         ...
 
+    async def own_messages(self, run: Run) -> Sequence[Message]:
+        """The newest messages of a run, oldest first."""
+        ...
+
     async def commit(self, commit: Commit) -> Committed:
         """Writes a step. Ends the lease with the conversation's last run. Raises Fenced."""
         ...

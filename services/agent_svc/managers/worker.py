@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
 
+from agent_svc.domain.conversation import MessageRole
 from agent_svc.domain.event import RunStarted
 from agent_svc.domain.log import Committed, Dispatch, Fenced, Lease, Turn, TurnAsk
 from agent_svc.interfaces.event_bus import EventBus
@@ -175,6 +176,10 @@ class Worker:
     async def _run(self, turn: Turn, after_seq: int, task: asyncio.Task[None]) -> Committed | None:
         run_id = turn.run.id
         history = self._histories.join(turn.lease.conversation_id, after_seq, turn.history, cut=turn.cut)
+        if turn.run.steps and not any(one.run_id == run_id and one.role is MessageRole.ASSISTANT for one in history):
+            # So much was said behind it since that its own steps are not among the newest messages.
+            own = await self._log.own_messages(turn.run)
+            history = (*(one for one in own if not history or one.seq < history[0].seq), *history)
         if not self._live.register(run_id, lambda: _cancel(task)):
             return None
         try:

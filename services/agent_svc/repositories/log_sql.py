@@ -6,7 +6,7 @@ conversation, so what hangs on it never waits for another lock in another order.
 
 from __future__ import annotations
 
-from agent_svc.repositories.message_content import RUN_COLUMNS
+from agent_svc.repositories.message_content import MESSAGE_COLUMNS, RUN_COLUMNS
 from agent_svc.repositories.prepared import Prepared
 
 LEASE_S = 6
@@ -155,6 +155,14 @@ SELECT seq, id, run_id, run_seq, role, content::text, create_time, newer FROM (
         ORDER BY seq DESC LIMIT {MAX_HISTORY_MESSAGES}
     ) AS newest
 ) AS summed WHERE newer < %(history_tokens)s ORDER BY seq
+""",
+)
+
+OWN_MESSAGES = Prepared(
+    "own_messages",
+    f"""
+SELECT {MESSAGE_COLUMNS} FROM messages WHERE conversation_id = %(conversation)s AND organization_id = %(organization)s
+    AND seq > %(run_seq)s AND run_seq = %(run_seq)s ORDER BY seq DESC LIMIT {MAX_HISTORY_MESSAGES}
 """,
 )
 

@@ -135,6 +135,11 @@ class PostgresRunLog:
         (rows,) = await self._pool.tenant(lease.organization_id, [sql.HISTORY], values)
         return tuple(message_from_row(row[:7]) for row in rows)
 
+    async def own_messages(self, run: Run) -> Sequence[Message]:
+        values = {"conversation": run.conversation_id, "run_seq": run.first_seq}
+        (rows,) = await self._pool.tenant(run.organization_id, [sql.OWN_MESSAGES], values)
+        return [message_from_row(row) for row in reversed(rows)]
+
     async def commit(self, commit: Commit) -> Committed:
         statement, values = commit_statement(commit)
         (rows,) = await self._pool.tenant(commit.lease.organization_id, [statement], values)

@@ -375,6 +375,23 @@ async def test_everything_is_restarted_while_a_run_waits(addresses: Addresses, m
         assert [name for name, _ in known.executed] == ["look", "pay"]
 
 
+async def test_what_is_said_meanwhile_does_not_hide_what_the_run_did(
+    addresses: Addresses, model: FakeModelServer
+) -> None:
+    """More is queued behind it than a turn reads of the newest messages."""
+    known = tools()
+    async with replica(addresses, tools=known) as first:
+        agent, run, asked = await asking(first, model)
+        behind = [await first.start(agent, f"{number} " + "lorem ipsum " * 10_000) for number in range(4)]
+    async with replica(addresses, tools=known) as second:
+        second.caller = first.caller
+        await resolve(second, run, asked)
+        for one in (run, *behind):
+            assert (await second.finished(one)).state is RunState.SUCCEEDED
+        assert [name for name, _ in known.executed] == ["look", "pay"]
+        assert types(await whole(second, run)).count(E.APPROVAL_REQUESTED) == 1
+
+
 @pytest.mark.parametrize("point", ["approval.requesting", "approval.requested", "tool.begun"])
 async def test_kill_9_of_the_worker_around_the_question(
     addresses: Addresses, model: FakeModelServer, tmp_path: Path, point: str
