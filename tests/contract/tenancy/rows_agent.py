@@ -136,7 +136,8 @@ AGENT: Mapping[str, tuple[Case, ...]] = {
         hidden(
             lambda their, own: run.ResolveApprovalRequest(
                 run_id=their.run, approval_id=ids.encode("appr", ids.new()), arguments_hash="0" * 64, approved=True
-            )
+            ),
+            "NOT_FOUND",
         ),
     ),
     "RunService/SubmitToolResults": (
