@@ -13,6 +13,7 @@ from agent_svc.clients.memory_client import MemoryClient
 from agent_svc.clients.tool_client import ToolClient
 from agent_svc.clients.tool_library import ToolLibraryClient
 from agent_svc.interfaces.agent_specs import AgentSpecs
+from agent_svc.interfaces.approvals import ApprovalLog
 from agent_svc.interfaces.event_bus import EventBus
 from agent_svc.interfaces.event_codec import EventCodec
 from agent_svc.interfaces.identities import Identities
@@ -24,6 +25,7 @@ from agent_svc.interfaces.unit_of_work import UnitOfWork
 from agent_svc.managers.agent_factory import AgentFactory
 from agent_svc.managers.agent_manager import AgentManager
 from agent_svc.managers.answers import Answers
+from agent_svc.managers.approval_manager import ApprovalManager
 from agent_svc.managers.caches import AgentCache, DefaultConversations, HistoryCache, ToolCache
 from agent_svc.managers.compactor import Compactor
 from agent_svc.managers.conversation_manager import ConversationManager
@@ -46,6 +48,7 @@ from agent_svc.managers.template_manager import TemplateManager
 from agent_svc.managers.tool_runner import ToolRunner
 from agent_svc.managers.watch_manager import WatchManager
 from agent_svc.managers.worker import HISTORY_TOKENS, Worker
+from agent_svc.repositories.approval_log import PostgresApprovalLog
 from agent_svc.repositories.event_log import PostgresEventLog, PostgresIndexLog
 from agent_svc.repositories.log_pool import LogPool
 from agent_svc.repositories.run_log import PostgresRunLog
@@ -104,6 +107,7 @@ class Outside:
     log: RunLog
     event_log: EventLog
     index_log: IndexLog
+    approvals: ApprovalLog
     work: UnitOfWork
     bus: EventBus
     codec: EventCodec
@@ -126,6 +130,7 @@ class Core:
     runs: RunManager
     watching: WatchManager
     inputs: InputCheck
+    approvals: ApprovalManager
     agents: AgentManager
     factory: AgentFactory
     exports: ExportManager
@@ -194,6 +199,7 @@ def wire(outside: Outside, settings: AgentSettings, worker_id: str) -> Core:
         ),
         watching=WatchManager(outside.event_log, hub, outside.work),
         inputs=InputCheck(outside.work, outside.models),
+        approvals=ApprovalManager(outside.approvals, outside.bus, hub, outside.codec),
         agents=AgentManager(outside.work, factory),
         factory=factory,
         exports=ExportManager(
@@ -219,7 +225,7 @@ def services(
     """The gRPC face of the managers, as an Assembly takes it."""
     agents = AgentServicer(core.agents, core.factory, core.exports, pages)
     conversations = ConversationServicer(core.conversations, pages)
-    runs = RunServicer(core.runs, core.watching, core.inputs, check, revocations, pages)
+    runs = RunServicer(core.runs, core.watching, core.inputs, core.approvals, check, revocations, pages)
     return [
         (add_AgentServiceServicer_to_server, agents, "hearth.agent.v1.AgentService"),
         (add_ConversationServiceServicer_to_server, conversations, "hearth.agent.v1.ConversationService"),
@@ -262,6 +268,7 @@ async def build(settings: AgentSettings) -> Assembly:
         log=PostgresRunLog(pool),
         event_log=PostgresEventLog(pool),
         index_log=PostgresIndexLog(pool),
+        approvals=PostgresApprovalLog(pool),
         work=PostgresUnitOfWork(database),
         bus=bus,
         codec=ProtobufEventCodec(),

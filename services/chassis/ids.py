@@ -26,6 +26,7 @@ _KINDS = {
     "msg": "message",
     "run": "run",
     "tmpl": "template",
+    "appr": "approval",
     "wf": "workflow",
     "wfrun": "workflow run",
     "file": "file",

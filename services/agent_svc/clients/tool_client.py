@@ -142,6 +142,7 @@ def _tool(tool: tool_pb2.Tool) -> Tool:
         id=ids.decode("tool", tool.id),
         version=tool.version,
         idempotent=tool.settings.idempotent,
+        requires_approval=tool.settings.requires_approval,
     )
 
 

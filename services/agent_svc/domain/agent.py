@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from agent_svc.domain.approval import ApprovalPolicy
 from agent_svc.domain.template import TemplateUse
 from agent_svc.domain.tool_rules import ToolRule
 
@@ -59,6 +60,7 @@ class AgentSettings:
     max_run_seconds: int | None = None
     parallel_tool_calls: bool | None = None
     compaction: CompactionSettings = CompactionSettings()
+    approvals: ApprovalPolicy | None = None
 
     @property
     def max_steps_or_default(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent_svc.domain.conversation import Message, MessageRole, ToolCallOutcome
@@ -26,6 +26,8 @@ class CallFate(enum.Enum):
 
     EXECUTE = "execute"
     REPORT_UNKNOWN = "report unknown"
+    ASK = "ask for approval"
+    REFUSE = "refused by a person"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,28 @@ class ExecuteTools:
 
 
 @dataclass(frozen=True, slots=True)
+class AskApproval:
+    """Wait until a person has decided about calls of the newest assistant message; all its others have results."""
+
+    message: Message
+    calls: tuple[ToolCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The run is over."""
 
     stop_reason: RunStopReason
 
 
-Action = CallModel | ExecuteTools | Finish
+Action = CallModel | ExecuteTools | AskApproval | Finish
+# What happens to a call of a message that was not begun.
+Gate = Callable[[Message, ToolCall], CallFate]
+
+
+def unguarded(message: Message, call: ToolCall) -> CallFate:
+    """A gate that is open."""
+    return CallFate.EXECUTE
 
 
 def decide(
@@ -69,13 +86,16 @@ def decide(
     max_steps: int,
     tokens_left: bool = True,
     ruling: Ruling | None = None,
+    gate: Gate = unguarded,
+    in_order: bool = False,
 ) -> Action:
     """The next action of a run.
 
     `messages` are the run's own, oldest first (at least from its newest assistant message on), `ledger` its tool calls by id,
     `steps` the model calls that it has completed. A call that was begun by a worker that died is executed again only if
-    its tool may be repeated; otherwise the model is told that its outcome is unknown. `tokens_left` says whether the run may
-    use more tokens, `ruling` what tool rules say, None without any. A run that cannot keep them stops with ERROR.
+    its tool may be repeated; otherwise the model is told that its outcome is unknown. What was not begun is asked of `gate`; calls that
+    must be approved wait until the others have results. `in_order`: one call after the other, approvals too. `tokens_left` says
+    whether the run may use more tokens, `ruling` what tool rules say, None without any. A run that cannot keep them stops with ERROR.
     """
     last = _newest_assistant(messages)
     going_on = _call_or_stop(steps, max_steps, tokens_left=tokens_left, ruling=ruling)
@@ -87,10 +107,17 @@ def decide(
         message.tool_call_id for message in messages if message.role is MessageRole.TOOL and message.seq > last.seq
     }
     pending = tuple(
-        PendingCall(call, _fate(ledger.get(call.id))) for call in last.tool_calls if call.id not in answered
+        PendingCall(call, _fate(ledger.get(call.id), last, call, gate))
+        for call in last.tool_calls
+        if call.id not in answered
     )
+    if in_order:
+        pending = pending[:1]
+    ready = tuple(one for one in pending if one.fate is not CallFate.ASK)
+    if ready:
+        return ExecuteTools(last, ready)
     if pending:
-        return ExecuteTools(last, pending)
+        return AskApproval(last, tuple(one.call for one in pending))
     return going_on
 
 
@@ -111,5 +138,7 @@ def _call_or_stop(steps: int, max_steps: int, *, tokens_left: bool, ruling: Ruli
     return CallModel(steps + 1) if tokens_left else Finish(RunStopReason.TOKEN_LIMIT)
 
 
-def _fate(entry: LedgerEntry | None) -> CallFate:
-    return CallFate.EXECUTE if entry is None or entry.repeatable else CallFate.REPORT_UNKNOWN
+def _fate(entry: LedgerEntry | None, message: Message, call: ToolCall, gate: Gate) -> CallFate:
+    if entry is None:
+        return gate(message, call)
+    return CallFate.EXECUTE if entry.repeatable else CallFate.REPORT_UNKNOWN

@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 from uuid import UUID
 
+from agent_svc.domain.approval import ApprovalRequest, Decision
 from agent_svc.domain.conversation import Message, ToolCallOutcome
 from agent_svc.domain.model import ToolCall
 from agent_svc.domain.run import RunError, RunStopReason, TokenCount
@@ -20,6 +21,8 @@ class EventType(enum.IntEnum):
     STEP_RESTARTED = 13
     TOOL_CALL_STARTED = 14
     TOOL_CALL_COMPLETED = 15
+    APPROVAL_REQUESTED = 16
+    APPROVAL_RESOLVED = 17
     MEMORY_UPDATED = 18
     CONTEXT_COMPACTED = 19
     RUN_SUCCEEDED = 20
@@ -86,6 +89,23 @@ class ToolCallCompleted:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalRequested:
+    """The run waits for a person's decision."""
+
+    type = EventType.APPROVAL_REQUESTED
+    request: ApprovalRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalResolved:
+    """The decision was made; the run goes on."""
+
+    type = EventType.APPROVAL_RESOLVED
+    approval_id: UUID
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryUpdated:
     """The agent changed its memory; `resource_ids` are wire ids of blocks or passages."""
 
@@ -142,6 +162,8 @@ EventPayload = (
     | StepRestarted
     | ToolCallStarted
     | ToolCallCompleted
+    | ApprovalRequested
+    | ApprovalResolved
     | MemoryUpdated
     | ContextCompacted
     | RunSucceeded

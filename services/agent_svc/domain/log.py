@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from agent_svc.domain.approval import ApprovalRequest, Ruling, RulingKey
 from agent_svc.domain.conversation import Message, ToolCallOutcome
 from agent_svc.domain.decision import LedgerEntry
 from agent_svc.domain.event import EncodedEvent
 from agent_svc.domain.frame import EventFrame
 from agent_svc.domain.run import Run, RunError, RunState, RunStep, RunStopReason, TokenCount
+
+# A seq that no conversation reaches.
+NEVER = 2**62
 
 
 class Fenced(Exception):
@@ -89,7 +93,8 @@ class Turn:
 
     `history` is what was asked for, by seq, messages of runs that wait behind this one included; `cut` says whether
     older messages were left out. `message_id` is that of the assistant message to be written next, `attempt` counts the
-    tries to write it, `claims` how often a worker took the run.
+    tries to write it, `claims` how often a worker took the run since it began or last waited. `rulings` are what people decided about
+    its calls.
     """
 
     lease: Lease
@@ -104,6 +109,7 @@ class Turn:
     cut: bool
     ledger: Mapping[str, LedgerEntry]
     started: EventFrame
+    rulings: Mapping[RulingKey, Ruling] = field(default_factory=dict[RulingKey, Ruling])
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +151,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What one step of a run changes, all or nothing, if the lease still holds. `usage` is what was used beside a step."""
+    """What one step of a run changes, all or nothing, if the lease still holds.
+
+    With `waits` the run waits for somebody outside, and the lease is given back; `approval` is what is asked. `usage` is what was used beside a
+    step.
+    """
 
     lease: Lease
     run_id: UUID
@@ -158,14 +168,20 @@ class Commit:
     ledger_starts: tuple[LedgerStart, ...] = ()
     ledger_ends: tuple[LedgerEnd, ...] = ()
     ending: Ending | None = None
+    waits: bool = False
+    approval: ApprovalRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Where the log is after a commit; `open_runs` counts the conversation's runs that have not ended."""
+    """Where the log is after a commit; `open_runs` counts the conversation's runs that have not ended.
+
+    `waits`: the run waits, the lease is given back, and no other run of the conversation has its turn before it.
+    """
 
     head_seq: int
     open_runs: int
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,10 @@ _OVERHEAD_TOKENS = 8
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool of tool_svc, or a built-in one (`id` None, version 0). `idempotent`: may be repeated after a crash."""
+    """A tool of tool_svc, or a built-in one (`id` None, version 0). `idempotent`: may be repeated after a crash.
+
+    `requires_approval`: a person must agree to each call.
+    """
 
     name: str
     description: str
@@ -26,6 +29,7 @@ class Tool:
     id: UUID | None = None
     version: int = 0
     idempotent: bool = False
+    requires_approval: bool = False
     # As the model sees it, and the estimated tokens of that: made once, since every turn needs them.
     spec: ToolSpec = field(init=False, compare=False, repr=False)
     tokens: int = field(init=False, compare=False, repr=False)

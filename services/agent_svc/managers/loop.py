@@ -10,15 +10,16 @@ from uuid import UUID
 
 from agent_svc.domain.agent import Agent
 from agent_svc.domain.conversation import Message
-from agent_svc.domain.decision import CallModel, ExecuteTools, Finish, decide
+from agent_svc.domain.decision import AskApproval, CallModel, ExecuteTools, Finish, decide
 from agent_svc.domain.event import EventPayload, MessageCompleted, RunFailed, RunSucceeded
 from agent_svc.domain.log import Committed, Ending, Fenced, Turn
 from agent_svc.domain.memory_tools import BUILT_IN_BY_NAME, BUILT_IN_TOOLS
 from agent_svc.domain.model import StopReason
-from agent_svc.domain.run import Run, RunError, RunState, RunStopReason
+from agent_svc.domain.run import RunError, RunState, RunStopReason
 from agent_svc.domain.tool import Tool
 from agent_svc.interfaces.identities import Identities
 from agent_svc.managers.answers import Answers
+from agent_svc.managers.approvals import ask_approval
 from agent_svc.managers.caches import AgentCache, ToolCache
 from agent_svc.managers.model_choice import ModelChoice
 from agent_svc.managers.model_step import Draft
@@ -90,7 +91,7 @@ class RunLoop:
         self._revocations = revocations
 
     async def work(self, turn: Turn, history: Sequence[Message]) -> Committed:
-        """Ends the run and says how many runs of the conversation are left.
+        """Ends the run, or leaves it waiting for somebody outside, and says how many runs of the conversation are left.
 
         Raises Fenced or LogAway when the log cannot be written (the run goes on with the next worker), and passes on
         cancellation; nothing is written then.
@@ -105,7 +106,7 @@ class RunLoop:
                     identity = await self._identity(turn)
                     forget = self._revocations.when_void(identity, lambda: _end(limit, revoked))
                     progress = await self._begin(turn, history, identity)
-                    _limit_time(limit, turn.run, progress.agent.settings.max_run_seconds)
+                    _limit_time(limit, turn, progress.agent.settings.max_run_seconds)
                     return await self._loop(progress)
                 except (Fenced, LogAway):
                     raise
@@ -176,6 +177,8 @@ class RunLoop:
                 max_steps=progress.agent.settings.max_steps_or_default,
                 tokens_left=progress.tokens_left,
                 ruling=progress.ruling,
+                gate=progress.gate,
+                in_order=not progress.calls_at_once,
             )
             match action:
                 case CallModel(step):
@@ -184,11 +187,12 @@ class RunLoop:
                     if committed is not None:
                         return committed
                 case ExecuteTools(message, calls):
-                    due = calls if progress.calls_at_once else calls[:1]
                     with use(await self._identity(turn)):
-                        await self._tool_runner.run(progress, message, due)
-                    for done in due:
+                        await self._tool_runner.run(progress, message, calls)
+                    for done in calls:
                         progress.ledger.pop(done.call.id, None)
+                case AskApproval(message, calls):
+                    return await ask_approval(self._writer, progress, message, calls)
                 case Finish(RunStopReason.STEP_LIMIT):
                     return await self._fail(turn, progress, STEP_LIMIT, RunStopReason.STEP_LIMIT)
                 case Finish(RunStopReason.TOKEN_LIMIT):
@@ -263,12 +267,13 @@ class RunLoop:
         return await self._writer.write(turn, progress.history if progress else [], [event], ending=ending)
 
 
-def _limit_time(limit: asyncio.Timeout, run: Run, max_run_seconds: int | None) -> None:
-    """The agent's own limit, counted from when a first worker took the run, whichever worker that was."""
+def _limit_time(limit: asyncio.Timeout, turn: Turn, max_run_seconds: int | None) -> None:
+    """The agent's own limit, counted from when a first worker took the run, whichever that was; anew after an approval."""
     if max_run_seconds is None or limit.expired():
         return
-    since = run.start_time or datetime.now(UTC)
-    left_s = max_run_seconds - (datetime.now(UTC) - since).total_seconds()
+    now = datetime.now(UTC)
+    since = now if turn.rulings else turn.run.start_time or now
+    left_s = max_run_seconds - (now - since).total_seconds()
     at = asyncio.get_running_loop().time() + max(0.0, left_s)
     limit.reschedule(min(at, limit.when() or at))
 

@@ -9,9 +9,11 @@ from typing import Any
 from uuid import UUID
 
 from agent_svc.domain.agent import Agent
+from agent_svc.domain.approval import gate
 from agent_svc.domain.conversation import Message, MessageRole
-from agent_svc.domain.decision import LedgerEntry
+from agent_svc.domain.decision import CallFate, LedgerEntry
 from agent_svc.domain.log import Turn
+from agent_svc.domain.model import ToolCall
 from agent_svc.domain.output_schema import parsed
 from agent_svc.domain.prompt import CompiledMemory
 from agent_svc.domain.run import TokenCount
@@ -111,6 +113,20 @@ class Progress:
         """The same, once a step that is not counted yet has used this."""
         most = self.agent.settings.max_run_tokens
         return most is None or self.usage.total + more.total < most
+
+    def gate(self, message: Message, call: ToolCall) -> CallFate:
+        """What happens to a call that was not begun: it may need an approval, and have got one or not.
+
+        What tool rules refuse needs none: it is answered without being made.
+        """
+        if self.ruling is not None and call.id in self.ruling.refused:
+            return CallFate.EXECUTE
+        ruling = self.turn.rulings.get((message.id, call.id))
+        return gate(self.agent.settings.approvals, self.tool_named(call.name), call, ruling)
+
+    def refusal(self, message: Message, call: ToolCall) -> str:
+        """Why a person refused a call; may be empty."""
+        return self.turn.rulings[message.id, call.id].decision.reason
 
     def tool_named(self, name: str) -> Tool | None:
         """One of the agent's tools."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent_svc.domain.conversation import Message, MessageRole
+from agent_svc.domain.log import NEVER
 from agent_svc.domain.tool_rules import rule
 from agent_svc.interfaces.run_log import RunLog
 from agent_svc.managers.progress import Progress
 from agent_svc.managers.run_writer import LogAway
 from chassis.errors import ResourceExhausted, Unavailable
-
-# A seq that no conversation reaches.
-_NEVER = 2**62
 
 
 class Rulings:
@@ -27,7 +25,7 @@ class Rulings:
         if not progress.earlier and not _complete(own):
             # Another worker began this run and it is longer than what is read of a conversation, or a part of it was summed up.
             try:
-                progress.earlier = await self._log.run_messages(progress.turn.lease, progress.turn.run, _NEVER)
+                progress.earlier = await self._log.run_messages(progress.turn.lease, progress.turn.run, NEVER)
             except (Unavailable, ResourceExhausted) as error:
                 raise LogAway from error
         if progress.earlier:

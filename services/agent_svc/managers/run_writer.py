@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TypedDict, Unpack
 from uuid import UUID
 
+from agent_svc.domain.approval import ApprovalRequest
 from agent_svc.domain.conversation import Message
 from agent_svc.domain.event import EventPayload, MessageCompleted
 from agent_svc.domain.frame import EventFrame
@@ -28,6 +29,8 @@ class _Changes(TypedDict, total=False):
     ledger_starts: tuple[LedgerStart, ...]
     ledger_ends: tuple[LedgerEnd, ...]
     ending: Ending | None
+    waits: bool
+    approval: ApprovalRequest | None
 
 
 class LogAway(Exception):

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from agent_svc.domain.approval import rejection
 from agent_svc.domain.conversation import Message, MessageRole, ToolCallOutcome, storable_text
 from agent_svc.domain.decision import CallFate, PendingCall
 from agent_svc.domain.event import EventPayload, MemoryUpdated, MessageCompleted, ToolCallCompleted, ToolCallStarted
@@ -47,8 +48,12 @@ class ToolRunner:
         self._memory_tools = memory_tools
 
     def starts(self, progress: Progress, message: Message) -> tuple[list[EventPayload], tuple[LedgerStart, ...]]:
-        """The events and ledger rows with which a message's calls begin, to be written together with it."""
-        return _begin(progress, message, message.tool_calls if progress.calls_at_once else message.tool_calls[:1])
+        """The events and ledger rows with which a message's calls begin, to be written together with it.
+
+        Those that must be approved begin later, as do those that come after another.
+        """
+        first = message.tool_calls if progress.calls_at_once else message.tool_calls[:1]
+        return _begin(progress, message, [call for call in first if progress.gate(message, call) is CallFate.EXECUTE])
 
     async def run(self, progress: Progress, message: Message, calls: Sequence[PendingCall]) -> None:
         """Executes the calls and writes their results. Raises Fenced; then what still runs is cancelled."""
@@ -61,7 +66,14 @@ class ToolRunner:
             events, starts = _begin(progress, message, unbegun)
             if starts:
                 await self._writer.write(progress.turn, progress.history, events, ledger_starts=starts)
-        tasks = [asyncio.create_task(self._one(progress, message, pending)) for pending in calls]
+        refused = [pending.call for pending in calls if pending.fate is CallFate.REFUSE]
+        if refused:
+            await self._write_refusals(progress, message, refused)
+        tasks = [
+            asyncio.create_task(self._one(progress, message, pending))
+            for pending in calls
+            if pending.fate is not CallFate.REFUSE
+        ]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -109,25 +121,37 @@ class ToolRunner:
     async def _write_result(
         self, progress: Progress, message: Message, call: ToolCall, result: ToolResult, duration_ms: int
     ) -> None:
-        answer = Message(
-            id=ids.new(),
-            run_id=message.run_id,
-            run_seq=message.run_seq,
-            role=MessageRole.TOOL,
-            text=storable_text(result.text),
-            create_time=datetime.now(UTC),
-            tool_call_id=call.id,
-            tool_name=call.name,
-            tool_outcome=result.outcome,
-        )
         events: list[EventPayload] = [
             ToolCallCompleted(call.id, call.name, result.outcome, duration_ms),
-            MessageCompleted(answer),
+            MessageCompleted(_answer(message, call, result)),
         ]
         if result.memory_ids:
             events.append(MemoryUpdated(result.memory_ids, call.id, result.block_label))
         ends = (LedgerEnd(call.id, result.outcome, duration_ms),)
         await self._writer.write(progress.turn, progress.history, events, ledger_ends=ends)
+
+    async def _write_refusals(self, progress: Progress, message: Message, calls: Sequence[ToolCall]) -> None:
+        """Results of calls that a person refused. They never begin: the ledger does not know them."""
+        events = [
+            MessageCompleted(_answer(message, call, failed(rejection(progress.refusal(message, call)))))
+            for call in calls
+        ]
+        await self._writer.write(progress.turn, progress.history, events)
+
+
+def _answer(message: Message, call: ToolCall, result: ToolResult) -> Message:
+    """What the model is told of a call."""
+    return Message(
+        id=ids.new(),
+        run_id=message.run_id,
+        run_seq=message.run_seq,
+        role=MessageRole.TOOL,
+        text=storable_text(result.text),
+        create_time=datetime.now(UTC),
+        tool_call_id=call.id,
+        tool_name=call.name,
+        tool_outcome=result.outcome,
+    )
 
 
 def _request_id(progress: Progress, call: ToolCall) -> str:

@@ -10,8 +10,9 @@ from functools import partial
 from uuid import UUID
 
 from agent_svc.domain.compaction import LOADED_TOKENS
+from agent_svc.domain.conversation import MessageRole
 from agent_svc.domain.event import RunStarted
-from agent_svc.domain.log import Committed, Dispatch, Fenced, Lease, Turn, TurnAsk
+from agent_svc.domain.log import NEVER, Committed, Dispatch, Fenced, Lease, Turn, TurnAsk
 from agent_svc.interfaces.event_bus import EventBus
 from agent_svc.interfaces.event_codec import EventCodec
 from agent_svc.interfaces.run_log import RunLog
@@ -162,7 +163,7 @@ class Worker:
             if committed is None:
                 return
             self._indexer.note(lease.organization_id, lease.conversation_id)
-            if committed.open_runs == 0:
+            if committed.open_runs == 0 or committed.waits:
                 return
             if self._stopping or self._queue.others_wait(lease.organization_id):
                 await self._hand_over(lease)
@@ -176,6 +177,10 @@ class Worker:
     async def _run(self, turn: Turn, after_seq: int, task: asyncio.Task[None]) -> Committed | None:
         run_id = turn.run.id
         history = self._histories.join(turn.lease.conversation_id, after_seq, turn.history, cut=turn.cut)
+        if turn.run.steps and not any(one.run_id == run_id and one.role is MessageRole.ASSISTANT for one in history):
+            # So much was said behind it since that its own steps are not among the newest messages.
+            before_seq = history[0].seq if history else NEVER
+            history = (*await self._log.run_messages(turn.lease, turn.run, before_seq), *history)
         if not self._live.register(run_id, lambda: _cancel(task)):
             return None
         try:

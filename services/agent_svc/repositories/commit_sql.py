@@ -6,8 +6,10 @@ import itertools
 from dataclasses import astuple
 from typing import Any
 
+from agent_svc.domain.approval import ApprovalRequest
 from agent_svc.domain.log import Commit, Ending
 from agent_svc.domain.run import RunState
+from agent_svc.repositories.approval_sql import LOOK_ONCE_MORE
 from agent_svc.repositories.log_sql import COUNT_OUT
 from agent_svc.repositories.message_content import encode_content
 from agent_svc.repositories.prepared import Prepared
@@ -42,6 +44,10 @@ def commit_statement(commit: Commit) -> tuple[Prepared, dict[str, Any]]:
         parts.append(_ledger_ends(commit, values))
     if commit.ending is not None and commit.ending.state is RunState.FAILED:
         parts.append(_OPEN_CALLS)
+    if commit.waits:
+        parts.append(LOOK_ONCE_MORE)
+    if commit.approval is not None:
+        parts.append(_approval(commit.approval, values))
     run = _run(commit, values)
     if run:
         parts.append(run)
@@ -73,6 +79,8 @@ def _conversation(commit: Commit, values: dict[str, Any]) -> str:
             "lease_owner = CASE WHEN open_runs = 1 THEN NULL ELSE lease_owner END",
             "lease_epoch = lease_epoch + CASE WHEN open_runs = 1 THEN 1 ELSE 0 END",
         ]
+    if commit.waits:
+        sets += ["waiting = true", "lease_owner = NULL", "lease_epoch = lease_epoch + 1"]
     return (
         f"conv AS (UPDATE conversations SET {', '.join(sets)} WHERE id = %(conversation)s "
         "AND organization_id = %(organization)s AND lease_epoch = %(epoch)s RETURNING head_seq, open_runs)"
@@ -177,6 +185,19 @@ def _ledger_ends(commit: Commit, values: dict[str, Any]) -> str:
     )
 
 
+def _approval(approval: ApprovalRequest, values: dict[str, Any]) -> str:
+    values["approval"] = approval.id
+    values["approval_message"] = approval.message_id
+    values["call_ids"] = [call.id for call in approval.calls]
+    values["tool_versions"] = list(approval.tool_versions)
+    values["arguments_hash"] = approval.arguments_hash
+    return (
+        "approval AS (INSERT INTO approvals (id, organization_id, conversation_id, run_id, message_id, call_ids, "
+        "tool_versions, arguments_hash, create_time) SELECT %(approval)s, %(organization)s, %(conversation)s, %(run)s, "
+        "%(approval_message)s, %(call_ids)s, %(tool_versions)s, %(arguments_hash)s, %(now)s FROM conv)"
+    )
+
+
 def _run(commit: Commit, values: dict[str, Any]) -> str:
     sets: list[str] = []
     if commit.step is not None:
@@ -205,6 +226,9 @@ def _run(commit: Commit, values: dict[str, Any]) -> str:
         sets.append("attempt = %(attempt)s")
     if commit.ending is not None:
         sets += _ending(commit.ending, values)
+    if commit.waits:
+        # Waiting is no failure of a worker's: the claims are counted anew.
+        sets += ["state = 3", "claims = 0"]
     if not sets:
         return ""
     update = f"UPDATE runs SET {', '.join(sets)} FROM conv WHERE runs.id = %(run)s"

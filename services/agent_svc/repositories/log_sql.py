@@ -15,7 +15,7 @@ PUT_OFF_S = 4
 MAX_HISTORY_MESSAGES = 600
 
 # The call's record in the audit log, in the same statement as its effect; for a call that leaves none `audit_id` is NULL.
-_AUDIT = """audit AS (
+AUDIT = """audit AS (
     INSERT INTO audit_outbox (id, organization_id, actor, on_behalf_of, action, resource, outcome, request_id, create_time)
     SELECT %(audit_id)s, %(organization)s, %(audit_actor)s, %(audit_on_behalf_of)s, %(audit_action)s, %(audit_resource)s,
         'OK', %(audit_request)s, %(now)s FROM conv WHERE %(audit_id)s IS NOT NULL
@@ -56,7 +56,7 @@ WITH conv AS (
     WHERE place = 0 OR who <> '' ORDER BY place
     ON CONFLICT (organization_id, user_subject)
     DO UPDATE SET open_runs = run_counts.open_runs + 1, ceiling = EXCLUDED.ceiling
-), {_AUDIT}
+), {AUDIT}
 SELECT head_seq, agent_id FROM conv
 """,
 )
@@ -100,7 +100,7 @@ ACQUIRE = Prepared(
 UPDATE conversations SET lease_epoch = lease_epoch + 1, lease_owner = %(owner)s,
     lease_expire_time = now() + interval '{LEASE_S} seconds'
 WHERE id = %(conversation)s AND organization_id = %(organization)s AND open_runs > 0
-    AND (lease_owner IS NULL OR lease_expire_time < now())
+    AND NOT waiting AND (lease_owner IS NULL OR lease_expire_time < now())
 RETURNING lease_epoch;
 """,
 )
@@ -114,7 +114,7 @@ RETURNING lease_epoch;
 """,
 )
 
-_RUN_COLUMNS_OF_RUN = ", ".join(f"run.{column.strip()}" for column in RUN_COLUMNS.split(","))
+RUN_COLUMNS_OF_RUN = ", ".join(f"run.{column.strip()}" for column in RUN_COLUMNS.split(","))
 
 # A fresh snapshot: this statement begins after the conversation's row is locked. `mine` says that the lease is. The scalar
 # subqueries are evaluated once whatever the planner believes: a join here may read all runs for each run.
@@ -138,7 +138,7 @@ WITH run AS (
     SELECT %(conversation)s, conv.head_seq, %(organization)s, run.id, conv.lease_epoch, %(started_type)s, %(started)s
     FROM conv, run
 )
-SELECT {_RUN_COLUMNS_OF_RUN}, run.user_subject, run.claims, run.attempt, run.next_message_id, conv.head_seq, conv.lease_epoch,
+SELECT {RUN_COLUMNS_OF_RUN}, run.user_subject, run.claims, run.attempt, run.next_message_id, conv.head_seq, conv.lease_epoch,
     COALESCE((SELECT agents.version FROM agents WHERE agents.id = run.agent_id), 0)
 FROM run, conv;
 """
@@ -173,6 +173,13 @@ WHERE conversation_id = %(conversation)s AND run_id = %(run)s AND seq > %(after)
 )
 
 LEDGER = Prepared("ledger", "SELECT tool_call_id, outcome, repeatable FROM tool_calls WHERE run_id = %(run)s")
+RULINGS = Prepared(
+    "rulings",
+    """
+SELECT message_id, call_ids, tool_versions, approved, reason FROM approvals
+WHERE run_id = %(run)s AND organization_id = %(organization)s AND approved IS NOT NULL
+""",
+)
 
 # Locks rows in the order of their ids, as everything that locks several does.
 RENEW = Prepared(
@@ -198,13 +205,22 @@ WHERE dispatches.conversation_id = conversations.id
 """,
 )
 
-# Whoever could not take a held lease makes sure that it is tried again as soon as it expires.
+# Whoever could not take a held lease makes sure that it is tried again as soon as it expires. One that waits for somebody outside is
+# not tried again before that somebody answers, once recall memory has its messages. Its row is locked: an answer that comes now must
+# not be put off for ever.
 DEFER = Prepared(
     "defer",
-    """
-UPDATE dispatches SET due_time = conversations.lease_expire_time FROM conversations
-WHERE dispatches.conversation_id = %(conversation)s AND conversations.id = %(conversation)s
-    AND conversations.lease_owner IS NOT NULL AND conversations.lease_expire_time > now()
+    f"""
+WITH conv AS (
+    SELECT waiting, indexed_seq >= message_seq AS indexed, lease_expire_time FROM conversations
+    WHERE id = %(conversation)s AND organization_id = %(organization)s
+        AND (waiting OR (lease_owner IS NOT NULL AND lease_expire_time > now())) FOR UPDATE
+)
+UPDATE dispatches SET due_time = CASE
+    WHEN NOT conv.waiting THEN conv.lease_expire_time
+    WHEN conv.indexed THEN 'infinity'
+    ELSE now() + interval '{LEASE_S} seconds'
+END FROM conv WHERE dispatches.conversation_id = %(conversation)s
 """,
 )
 
@@ -242,6 +258,7 @@ WITH before AS (
 ), conv AS (
     UPDATE conversations SET head_seq = head_seq + 1, open_runs = open_runs - 1,
         lease_owner = CASE WHEN before.active_run_seq = run.run_seq THEN NULL ELSE conversations.lease_owner END,
+        waiting = conversations.waiting AND before.active_run_seq <> run.run_seq,
         lease_epoch = lease_epoch + CASE WHEN before.active_run_seq = run.run_seq THEN 1 ELSE 0 END
     FROM before, run WHERE conversations.id = %(conversation)s
     RETURNING conversations.head_seq, conversations.open_runs, conversations.lease_epoch
@@ -253,8 +270,8 @@ WITH before AS (
     WHERE tool_calls.run_id = run.id AND tool_calls.outcome = 0
 ), dispatch AS (
     UPDATE dispatches SET due_time = now() FROM conv WHERE conversation_id = %(conversation)s
-), {COUNT_OUT}, {_AUDIT}
-SELECT {_RUN_COLUMNS_OF_RUN}, conv.head_seq, conv.lease_epoch, conv.open_runs,
+), {COUNT_OUT}, {AUDIT}
+SELECT {RUN_COLUMNS_OF_RUN}, conv.head_seq, conv.lease_epoch, conv.open_runs,
     CASE WHEN before.active_run_seq = run.run_seq THEN before.lease_owner END
 FROM run, conv, before
 """,

@@ -26,6 +26,8 @@ _TYPES: Mapping[str, str] = MappingProxyType(
                 "next_message",
                 "call_message",
                 "audit_id",
+                "approval",
+                "approval_message",
             ),
             "uuid",
         ),
@@ -48,11 +50,13 @@ _TYPES: Mapping[str, str] = MappingProxyType(
                 "audit_action",
                 "audit_resource",
                 "audit_request",
+                "arguments_hash",
+                "reason",
             ),
             "text",
         ),
         **dict.fromkeys(("hash", "queued", "completed", "started", "body"), "bytea"),
-        **dict.fromkeys(("repeatable",), "boolean"),
+        **dict.fromkeys(("repeatable", "approved"), "boolean"),
         **dict.fromkeys(
             (
                 "tokens",
@@ -105,6 +109,8 @@ _TYPES: Mapping[str, str] = MappingProxyType(
         "seqs": "bigint[]",
         "tool_names": "text[]",
         "section_tokens": "integer[]",
+        "call_ids": "text[]",
+        "tool_versions": "integer[]",
     }
 )
 

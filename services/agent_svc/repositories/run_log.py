@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 
+from agent_svc.domain.approval import Decision, Ruling, RulingKey
 from agent_svc.domain.conversation import Message, ToolCallOutcome
 from agent_svc.domain.decision import LedgerEntry
 from agent_svc.domain.event import EventType
@@ -144,7 +145,7 @@ class PostgresRunLog:
         (rows,) = await self._pool.tenant(commit.lease.organization_id, [statement], values)
         if not rows:
             raise Fenced
-        return Committed(*rows[0])
+        return Committed(*rows[0], waits=commit.waits)
 
     async def release(self, lease: Lease) -> None:
         values = {"conversation": lease.conversation_id, "epoch": lease.epoch}
@@ -207,6 +208,8 @@ class PostgresRunLog:
         run = run_from_row(row)
         user, claims, attempt, message_id, head_seq, epoch, agent_version = row[RUN_WIDTH:]
         messages = tuple(message_from_row(row[:7]) for row in history)
+        # A run that has made a step and begins again has waited: its claims are counted anew.
+        resumed = claims > 1 or run.steps > 0
         return Turn(
             lease=lease,
             run=run,
@@ -218,13 +221,22 @@ class PostgresRunLog:
             agent_version=agent_version,
             history=messages,
             cut=_is_cut(messages, ask),
-            ledger=await self._ledger(run) if claims > 1 else {},
+            ledger=await self._ledger(run) if resumed else {},
+            rulings=await self._rulings(run) if resumed else {},
             started=EventFrame(head_seq, run.id, epoch, EventType.RUN_STARTED, ask.started.body),
         )
 
     async def _ledger(self, run: Run) -> dict[str, LedgerEntry]:
         (rows,) = await self._pool.tenant(run.organization_id, [sql.LEDGER], {"run": run.id})
         return {row[0]: LedgerEntry(row[0], ToolCallOutcome(row[1]), row[2]) for row in rows}
+
+    async def _rulings(self, run: Run) -> dict[RulingKey, Ruling]:
+        (rows,) = await self._pool.tenant(run.organization_id, [sql.RULINGS], {"run": run.id})
+        return {
+            (message_id, call_id): Ruling(Decision(approved, reason), version)
+            for message_id, call_ids, versions, approved, reason in rows
+            for call_id, version in zip(call_ids, versions, strict=True)
+        }
 
 
 def _start_values(new: NewRun) -> dict[str, Any]:

@@ -130,6 +130,9 @@ events = sa.Table(
 tool_calls = sa.Table(
     "tool_calls", metadata, sa.Column("conversation_id", sa.Uuid), sa.Column("organization_id", sa.Uuid)
 )
+approvals = sa.Table(
+    "approvals", metadata, sa.Column("conversation_id", sa.Uuid), sa.Column("organization_id", sa.Uuid)
+)
 dispatches = sa.Table(
     "dispatches",
     metadata,
@@ -139,7 +142,7 @@ dispatches = sa.Table(
 )
 
 # Everything that belongs to a conversation, in the order in which it is deleted (the conversation itself last).
-OF_CONVERSATION = (dispatches, tool_calls, run_steps, runs, messages, events)
+OF_CONVERSATION = (dispatches, approvals, tool_calls, run_steps, runs, messages, events)
 
 templates = sa.Table(
     "templates",

@@ -46,6 +46,14 @@ def _fill(event: event_pb2.RunEvent, payload: EventPayload) -> None:
             event.tool_call_completed.name = name
             event.tool_call_completed.outcome = conversation_pb2.ToolCallOutcome.ValueType(outcome)
             event.tool_call_completed.duration_ms = duration_ms
+        case domain.ApprovalRequested(request):
+            event.approval_requested.approval_id = ids.encode("appr", request.id)
+            event.approval_requested.tool_calls.extend(tool_call(call) for call in request.calls)
+            event.approval_requested.arguments_hash = request.arguments_hash
+        case domain.ApprovalResolved(approval_id, decision):
+            event.approval_resolved.approval_id = ids.encode("appr", approval_id)
+            event.approval_resolved.approved = decision.approved
+            event.approval_resolved.reason = decision.reason
         case domain.MemoryUpdated(resource_ids, tool_call_id, block_label):
             event.skippable = True
             event.memory_updated.resource_ids.extend(resource_ids)

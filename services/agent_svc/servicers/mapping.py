@@ -10,6 +10,7 @@ from uuid import UUID
 from google.protobuf.json_format import ParseDict
 
 from agent_svc.domain.agent import Agent, AgentDraft, AgentSettings, BlockDraft, CompactionSettings
+from agent_svc.domain.approval import ApprovalPolicy
 from agent_svc.domain.changes import AgentChange, etag
 from agent_svc.domain.conversation import Conversation, Message
 from agent_svc.domain.model import ModelDescription, ModelPrice
@@ -115,6 +116,7 @@ def _settings_to_proto(settings: AgentSettings) -> agent_pb2.AgentSettings:
         max_run_seconds=settings.max_run_seconds,
         parallel_tool_calls=settings.parallel_tool_calls,
         compaction=_compaction_to_proto(settings.compaction),
+        approvals=agent_pb2.ApprovalPolicy.ValueType(settings.approvals or 0),
     )
 
 
@@ -136,6 +138,7 @@ def _settings_from_proto(settings: agent_pb2.AgentSettings) -> AgentSettings:
     given["compaction"] = CompactionSettings(
         **{descriptor.name: value for descriptor, value in settings.compaction.ListFields()}
     )
+    given["approvals"] = ApprovalPolicy(settings.approvals) if settings.approvals else None
     return AgentSettings(**given)
 
 

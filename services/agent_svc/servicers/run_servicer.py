@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+from agent_svc.domain.approval import Decision
 from agent_svc.domain.frame import Frame
 from agent_svc.domain.run import BusyPolicy, Run
 from agent_svc.domain.run_input import NO_EXTRAS, ImageDraft
+from agent_svc.managers.approval_manager import ApprovalManager
 from agent_svc.managers.input_check import InputCheck
 from agent_svc.managers.run_manager import RunManager, Target
 from agent_svc.managers.watch_manager import WatchManager
@@ -36,6 +38,7 @@ class RunServicer(RunServiceServicer):
         runs: RunManager,
         watching: WatchManager,
         inputs: InputCheck,
+        approvals: ApprovalManager,
         check: TokenCheck,
         revocations: Revocations,
         pages: PageTokens,
@@ -43,6 +46,7 @@ class RunServicer(RunServiceServicer):
         self._runs = runs
         self._watching = watching
         self._inputs = inputs
+        self._approvals = approvals
         self._check = check
         self._revocations = revocations
         self._pages = pages
@@ -131,7 +135,14 @@ class RunServicer(RunServiceServicer):
         return pb.CancelRunResponse(run=run_to_proto(run))
 
     async def ResolveApproval(self, request: pb.ResolveApprovalRequest, context: Any) -> pb.ResolveApprovalResponse:
-        raise not_implemented("approving tool calls")
+        run = await self._approvals.resolve(
+            current(),
+            ids.decode("run", request.run_id),
+            ids.decode("appr", request.approval_id),
+            request.arguments_hash,
+            Decision(request.approved, request.reason),
+        )
+        return pb.ResolveApprovalResponse(run=run_to_proto(run))
 
     async def SubmitToolResults(
         self, request: pb.SubmitToolResultsRequest, context: Any

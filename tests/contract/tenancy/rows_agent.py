@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from google.protobuf.message import Message
 
+from chassis import ids
 from hearth.agent.internal.v1 import usage_service_pb2 as usage
 from hearth.agent.v1 import agent_service_pb2 as agent
 from hearth.agent.v1 import conversation_service_pb2 as conversation
@@ -183,7 +184,12 @@ AGENT: Mapping[str, tuple[Case, ...]] = {
     "RunService/GetRunContext": (hidden(lambda their, own: run.GetRunContextRequest(run_id=their.run)),),
     "RunService/CancelRun": (hidden(lambda their, own: run.CancelRunRequest(run_id=their.run), "FAILED_PRECONDITION"),),
     "RunService/ResolveApproval": (
-        unbuilt(lambda their, own: run.ResolveApprovalRequest(run_id=their.run, approval_id="approval", approved=True)),
+        hidden(
+            lambda their, own: run.ResolveApprovalRequest(
+                run_id=their.run, approval_id=ids.encode("appr", ids.new()), arguments_hash="0" * 64, approved=True
+            ),
+            "NOT_FOUND",
+        ),
     ),
     "RunService/SubmitToolResults": (
         unbuilt(

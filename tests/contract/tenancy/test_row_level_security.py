@@ -44,6 +44,11 @@ _HELD = """
 INSERT INTO audit_outbox (id, organization_id, actor, on_behalf_of, action, resource, outcome, request_id, create_time, due_time)
 VALUES (gen_random_uuid(), %s, 'user_x', '', 'x', '', '', 'x', now(), now() + interval '1 day')
 """
+# What a run asked that nobody answers here.
+_ASKED = """
+INSERT INTO approvals (id, organization_id, conversation_id, run_id, message_id, call_ids, tool_versions, arguments_hash, create_time)
+VALUES (gen_random_uuid(), %s, gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), '{c1}', '{1}', 'x', now())
+"""
 
 _TABLES = """
 SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity,
@@ -71,10 +76,11 @@ _MEMBER_OF = "SELECT rolname FROM pg_roles WHERE pg_has_role(current_user, oid, 
 
 @pytest.fixture(scope="module")
 def contents(stack: Stack, first: Tenant) -> Iterator[Contents]:
-    """The databases as the superuser sees them, with an audit record of the first organization in each outbox."""
+    """The databases as the superuser sees them, with an audit record of the first organization in each outbox, and an approval."""
     with Contents(stack) as opened:
         for connection in opened.connections.values():
             connection.execute(_HELD, (first.uuid,))
+        opened.connections["agent_svc"].execute(_ASKED, (first.uuid,))
         yield opened
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
 
+from agent_svc.domain.approval import ApprovalRequest
 from agent_svc.domain.log import Lease
 from agent_svc.domain.run import RunState
+from agent_svc.repositories.approval_log import PostgresApprovalLog
 from agent_svc.repositories.log_pool import LogPool
 from agent_svc.repositories.prepared import Prepared
 from agent_svc.repositories.run_log import PostgresRunLog
@@ -27,7 +29,7 @@ EXPIRE = Prepared(
 )
 ROW = Prepared(
     "test_row",
-    "SELECT head_seq, lease_epoch, lease_owner IS NOT NULL, open_runs, "
+    "SELECT head_seq, lease_epoch, lease_owner IS NOT NULL, open_runs, waiting, "
     "(SELECT array_agg(ROW(seq, run_id, epoch, type)::text ORDER BY seq) FROM events WHERE conversation_id = %(conversation)s), "
     "(SELECT array_agg(ROW(id, state, steps)::text ORDER BY run_seq) FROM runs WHERE conversation_id = %(conversation)s), "
     "(SELECT array_agg(ROW(run_id, tool_call_id, outcome)::text ORDER BY start_time, run_id, tool_call_id) FROM tool_calls "
@@ -35,6 +37,7 @@ ROW = Prepared(
     "(SELECT array_agg(seq ORDER BY seq) FROM messages WHERE conversation_id = %(conversation)s) "
     "FROM conversations WHERE id = %(conversation)s",
 )
+DUE = Prepared("test_due", "SELECT due_time = 'infinity' FROM dispatches WHERE conversation_id = %(conversation)s")
 
 
 @dataclass
@@ -45,6 +48,9 @@ class RunModel:
     state: RunState = RunState.QUEUED
     steps: int = 0
     calls: dict[str, int] = field(default_factory=dict[str, int])
+    # What it asked last, and what was answered.
+    asked: ApprovalRequest | None = None
+    answer: bool | None = None
 
     @property
     def open(self) -> bool:
@@ -67,6 +73,7 @@ class Database:
         self.pool = LogPool(url, application_name="lifecycle", size=2)
         self.do(self.pool.open())
         self.log = PostgresRunLog(self.pool)
+        self.approvals = PostgresApprovalLog(self.pool)
         self.codec = ProtobufEventCodec()
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:

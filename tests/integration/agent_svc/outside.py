@@ -114,9 +114,10 @@ class ToolsInProcess:
         self.running = 0
         self.most_running = 0
 
-    def add(self, name: str, behaviour: Behaviour, *, idempotent: bool = False) -> UUID:
+    def add(self, name: str, behaviour: Behaviour, *, idempotent: bool = False, asks: bool = False) -> UUID:
         tool_id = ids.new()
-        self.tools[tool_id] = Tool(name, f"Does {name}.", {"type": "object", "properties": {}}, tool_id, 1, idempotent)
+        schema = {"type": "object", "properties": {}}
+        self.tools[tool_id] = Tool(name, f"Does {name}.", schema, tool_id, 1, idempotent, asks)
         self.behaviours[name] = behaviour
         return tool_id
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from agent_svc.domain.approval import Decision, Ruling, RulingKey
 from agent_svc.domain.conversation import Message
 from agent_svc.domain.decision import LedgerEntry
 from agent_svc.domain.delta import PartialMessage
@@ -128,6 +129,14 @@ class WithoutLedger(PostgresRunLog):
 
     async def _ledger(self, run: Run) -> dict[str, LedgerEntry]:
         return {}
+
+
+class Agreeable(PostgresRunLog):
+    """Takes every answer for a yes."""
+
+    async def _rulings(self, run: Run) -> dict[RulingKey, Ruling]:
+        found = await super()._rulings(run)
+        return {key: Ruling(Decision(approved=True, reason=""), one.tool_version) for key, one in found.items()}
 
 
 class Forgetful(PostgresRunLog):

@@ -24,6 +24,7 @@ from agent_svc.domain.run import BusyPolicy, Run
 from agent_svc.domain.tool_rules import ToolRule
 from agent_svc.factory import Core, Memory, Outside, wire
 from agent_svc.managers.run_manager import Target
+from agent_svc.repositories.approval_log import PostgresApprovalLog
 from agent_svc.repositories.event_log import PostgresEventLog, PostgresIndexLog
 from agent_svc.repositories.log_pool import LogPool
 from agent_svc.repositories.run_log import PostgresRunLog
@@ -175,6 +176,7 @@ async def replica(
             log=PostgresRunLog(pool),
             event_log=PostgresEventLog(pool),
             index_log=PostgresIndexLog(pool),
+            approvals=PostgresApprovalLog(pool),
             work=PostgresUnitOfWork(database),
             bus=bus,
             codec=ProtobufEventCodec(),

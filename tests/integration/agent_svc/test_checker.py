@@ -27,6 +27,7 @@ from tests.integration.agent_svc.conftest import MIGRATIONS
 from tests.integration.agent_svc.nats_server import NatsServer
 from tests.integration.agent_svc.outside import ToolsInProcess
 from tests.integration.agent_svc.planted_bugs import (
+    Agreeable,
     CountingBytes,
     Deaf,
     Flaky,
@@ -41,6 +42,7 @@ from tests.integration.agent_svc.planted_bugs import (
     WithoutLedger,
 )
 from tests.integration.agent_svc.replica import Addresses, Replica, replica, until
+from tests.integration.agent_svc.test_approvals import NO, resolve, waiting
 from tests.integration.agent_svc.test_durability import lose_lease
 from tests.reliability.checker import Accepted, History, Seen, check, read
 from tests.support.databases import Databases, FreshDatabase
@@ -157,13 +159,32 @@ async def interrupted_tool(book: Book, model: FakeModelServer, second_log: Log) 
                 await second.finished(run)
 
 
+async def refused_call(book: Book, model: FakeModelServer, log: Log) -> None:
+    """A call that a person refuses."""
+
+    async def refund(arguments: dict[str, object]) -> str:
+        return "refunded"
+
+    book.tools.add("refund", refund, asks=True)
+    model.script("refund", Step(tool_calls=[ScriptedCall("refund", {}, id="c1")]), Step(text="As you like."))
+    async with replica(book.addresses, tools=book.tools, plant=planted(log)) as here:
+        agent = await here.agent(tools=("refund",))
+        async with book.watching(here, agent):
+            run = await book.start(here, agent, "refund it")
+            asked = await waiting(here, run)
+            await resolve(here, run, asked, NO)
+            await here.finished(run)
+
+
 async def test_without_a_bug_nothing_is_found(book: Book, model: FakeModelServer) -> None:
     async with replica(book.addresses) as here:
         await turns(book, here, 4)
     await takeover(book, model, PostgresRunLog)
     model.book.scripts.clear()
     await interrupted_tool(book, model, PostgresRunLog)
-    assert len(book.history.accepted) == 6
+    model.book.scripts.clear()
+    await refused_call(book, model, PostgresRunLog)
+    assert len(book.history.accepted) == 7
     assert book.promises() == set()
 
 
@@ -206,6 +227,11 @@ async def _ended(here: Replica, run: Run) -> bool:
 async def test_a_tool_that_is_silently_run_again(book: Book, model: FakeModelServer) -> None:
     await interrupted_tool(book, model, WithoutLedger)
     assert {"ledger", "executed"} <= book.promises()
+
+
+async def test_a_refused_call_that_is_made_all_the_same(book: Book, model: FakeModelServer) -> None:
+    await refused_call(book, model, Agreeable)
+    assert book.promises() == {"approvals"}
 
 
 async def test_a_message_that_is_accepted_and_lost(book: Book) -> None:

@@ -328,9 +328,6 @@ async def test_what_is_not_built_says_so(client: Client) -> None:
         FileServiceStub(client.channel).ListFiles(
             file_service_pb2.ListFilesRequest(agent_id="agent_1"), metadata=client.md
         ),
-        RunServiceStub(client.channel).ResolveApproval(
-            run_service_pb2.ResolveApprovalRequest(run_id="run_1", approval_id="x"), metadata=client.md
-        ),
         RunServiceStub(client.channel).SubmitToolResults(
             run_service_pb2.SubmitToolResultsRequest(
                 run_id="run_1", results=[run_service_pb2.ToolResult(tool_call_id="c")]

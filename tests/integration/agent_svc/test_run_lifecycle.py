@@ -15,8 +15,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from agent_svc.domain.approval import ApprovalRequest, Decision
 from agent_svc.domain.conversation import Message, MessageRole, ToolCallOutcome
 from agent_svc.domain.event import (
+    ApprovalRequested,
+    ApprovalResolved,
     EncodedEvent,
     EventPayload,
     EventType,
@@ -43,11 +46,21 @@ from agent_svc.domain.log import (
 )
 from agent_svc.domain.model import ToolCall
 from agent_svc.domain.run import RunState, RunStep, RunStopReason, TokenCount
+from agent_svc.interfaces.approvals import Resolution
 from agent_svc.repositories.prepared import Prepared
 from chassis import ids
 from chassis.errors import FailedPrecondition
 from tests.integration.agent_svc.conftest import MIGRATIONS
-from tests.integration.agent_svc.lifecycle_model import CONVERSATION, EXPIRE, ROW, Database, Hold, RunModel, call_of_row
+from tests.integration.agent_svc.lifecycle_model import (
+    CONVERSATION,
+    DUE,
+    EXPIRE,
+    ROW,
+    Database,
+    Hold,
+    RunModel,
+    call_of_row,
+)
 from tests.support.databases import Databases
 
 T = TypeVar("T")
@@ -74,6 +87,8 @@ class Lifecycle(RuleBasedStateMachine):
         self.expired = False
         # The run that was taken last: cancelling it fences whoever has it.
         self.active: RunModel | None = None
+        # What the conversation waits for.
+        self.asked: ApprovalRequest | None = None
         self._tenant(CONVERSATION, run=ids.new())
 
     # Clients
@@ -112,15 +127,46 @@ class Lifecycle(RuleBasedStateMachine):
         if run is self.active:
             self.epoch += 1
             self.held = self.expired = False
+        if run.asked == self.asked:
+            self.asked = None
         self._happened(run, self.epoch, E.RUN_CANCELLED)
         assert cancelled.more == bool(self._open())
+
+    @precondition(lambda self: any(run.asked for run in self.runs))
+    @rule(which=st.integers(0, 3), approved=st.booleans(), fits=st.booleans())
+    def resolve(self, which: int, approved: bool, fits: bool) -> None:
+        """Of a run that waits, has been answered, or has ended meanwhile; perhaps with the hash of something else."""
+        asked = [run for run in self.runs if run.asked]
+        run = asked[-1 - which % len(asked)]
+        assert run.asked is not None
+        resolution = self._resolution(run, run.asked, approved, fits)
+        if fits and run.answer is None and run.state is RunState.WAITING:
+            stored, event = self._do(self.database.approvals.resolve(resolution))
+            assert event is not None
+            assert event.seq == len(self.log) + 1
+            assert stored.state is RunState.QUEUED
+            run.state, run.answer, self.asked = RunState.QUEUED, approved, None
+            self._happened(run, 0, E.APPROVAL_RESOLVED)
+        elif fits and run.answer is approved:
+            assert self._do(self.database.approvals.resolve(resolution))[1] is None
+        else:
+            with pytest.raises(FailedPrecondition):
+                self._do(self.database.approvals.resolve(resolution))
 
     # Workers
 
     @rule()
+    def look(self) -> None:
+        """Somebody could not take it: it is put off, but never for ever unless it waits for somebody outside."""
+        dispatch = Dispatch(self.organization, self.conversation)
+        self._do(self.database.log.defer(dispatch))
+        rows = self._tenant(DUE)[0]
+        assert self.asked is not None or not rows or not rows[0][0], "nobody will look again"
+
+    @rule()
     def claim(self) -> None:
         turn = self._do(self.database.log.claim(Dispatch(self.organization, self.conversation), self._ask()))
-        if not self._open() or (self.held and not self.expired):
+        if not self._open() or (self.held and not self.expired) or self.asked is not None:
             assert turn is None
             return
         assert turn is not None
@@ -182,6 +228,20 @@ class Lifecycle(RuleBasedStateMachine):
             run.calls[name] = outcome
 
     @precondition(lambda self: self.holds)
+    @rule(which=st.integers(0, 3))
+    def wait(self, which: int) -> None:
+        """A call needs an approval: the lease is given back, and nobody takes the conversation."""
+        hold = self._hold(which)
+        run = hold.run or self.runs[0]
+        request = ApprovalRequest(ids.new(), ids.new(), (ToolCall("c", "pay", "{}"),), (1,))
+        if self._commit(hold, run, [ApprovalRequested(request)], waits=True, approval=request):
+            run.state, run.asked, run.answer = RunState.WAITING, request, None
+            self.asked = request
+            hold.run = None
+            self.epoch += 1
+            self.held = self.expired = False
+
+    @precondition(lambda self: self.holds)
     @rule(which=st.integers(0, 3), failed=st.booleans())
     def end_run(self, which: int, failed: bool) -> None:
         hold = self._hold(which)
@@ -233,8 +293,9 @@ class Lifecycle(RuleBasedStateMachine):
     @invariant()
     def the_rows_are_the_model_s(self) -> None:
         ((row,),) = self._tenant(ROW)
-        head, epoch, held, open_runs, events, runs, calls, messages = row
+        head, epoch, held, open_runs, waiting, events, runs, calls, messages = row
         assert (head, epoch, held, open_runs) == (len(self.log), self.epoch, self.held, len(self._open()))
+        assert waiting == (self.asked is not None)
         assert (events or []) == [f"({seq},{run},{under},{kind})" for seq, run, under, kind in self.log]
         assert (runs or []) == [f"({run.id},{int(run.state)},{run.steps})" for run in self.runs]
         expected = {(str(run.id), call, outcome) for run in self.runs for call, outcome in run.calls.items()}
@@ -315,6 +376,20 @@ class Lifecycle(RuleBasedStateMachine):
 
     def _step(self, run: RunModel, message: Message) -> RunStep:
         return RunStep(run.steps + 1, message.id, "model", "", "", 0, 0, 0, 0, (), 1, TokenCount(1, 1, 0))
+
+    def _resolution(self, run: RunModel, asked: ApprovalRequest, approved: bool, fits: bool) -> Resolution:
+        now, decision = datetime.now(UTC), Decision(approved, "")
+        return Resolution(
+            organization_id=self.organization,
+            run_id=run.id,
+            approval_id=asked.id,
+            arguments_hash=asked.arguments_hash if fits else "0",
+            decision=decision,
+            user="user_x",
+            now=now,
+            event=self.database.codec.encode(ApprovalResolved(asked.id, decision), now),
+            due_in_s=5,
+        )
 
     def _ask(self) -> TurnAsk:
         now = datetime.now(UTC)

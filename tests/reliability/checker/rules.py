@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chassis import ids
+from hearth.agent.v1 import event_pb2
 from tests.reliability.checker.compaction import compactions
 from tests.reliability.checker.history import History
 from tests.reliability.checker.promises import deltas, streams
@@ -203,6 +204,34 @@ def _ledger(conversation: StoredConversation) -> Iterator[str]:
             yield f"{key} ended as {done[key]} in the log and as {call['outcome']} in the ledger"
 
 
+def _approvals(conversation: StoredConversation) -> Iterator[str]:
+    """While a run waits nothing happens but its answer, its end, and new messages; what was refused never begins."""
+    asked: event_pb2.ApprovalRequested | None = None
+    waiting = ""
+    open_calls: dict[str, set[str]] = {}
+    for one in conversation.events:
+        event, run_id = one.event, one.event.run_id
+        if one.kind == "approval_requested":
+            asked, waiting = event.approval_requested, run_id
+            open_calls.setdefault(run_id, set()).update(call.id for call in asked.tool_calls)
+        elif one.kind == "approval_resolved":
+            if asked is None or (run_id, event.approval_resolved.approval_id) != (waiting, asked.approval_id):
+                yield f"seq {event.seq} resolves {event.approval_resolved.approval_id}, which is not waited for"
+            elif event.approval_resolved.approved:
+                open_calls[run_id] -= {call.id for call in asked.tool_calls}
+            waiting = ""
+        elif waiting == run_id and one.kind not in TERMINAL:
+            yield f"seq {event.seq} ({one.kind}) happened while {run_id} waited"
+        elif waiting and one.kind == "run_started":
+            yield f"{run_id} started (seq {event.seq}) while {waiting} waited"
+        elif one.kind == "tool_call_started" and event.tool_call_started.tool_call.id in open_calls.get(run_id, ()):
+            yield f"seq {event.seq} begins a call of {run_id} that was not approved"
+        if waiting == run_id and one.kind in TERMINAL:
+            waiting = ""
+    if (waiting != "") != bool(conversation.row["waiting"]):
+        yield f"the log waits for {waiting or 'nothing'}, the conversation's row says {conversation.row['waiting']}"
+
+
 _OF_CONVERSATION: dict[str, Callable[[StoredConversation], Iterator[str]]] = {
     "log": _log,
     "one writer": _writers,
@@ -211,4 +240,5 @@ _OF_CONVERSATION: dict[str, Callable[[StoredConversation], Iterator[str]]] = {
     "runs": _runs,
     "ledger": _ledger,
     "compaction": compactions,
+    "approvals": _approvals,
 }

@@ -1,12 +1,17 @@
 """Events as bytes, and as watchers get them."""
 
+import hashlib
+import json
 from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
+from agent_svc.domain.approval import ApprovalRequest, Decision
 from agent_svc.domain.conversation import MessageRole, Summarized, ToolCallOutcome
 from agent_svc.domain.event import (
+    ApprovalRequested,
+    ApprovalResolved,
     ContextCompacted,
     EventPayload,
     EventType,
@@ -32,6 +37,7 @@ from tests.unit.agent_svc.conversations import NOW, RUN, assistant
 
 ORGANIZATION, CONVERSATION = UUID(int=1), UUID(int=2)
 USAGE = TokenCount(10, 5, 3)
+REQUEST = ApprovalRequest(UUID(int=7), UUID(int=9), (ToolCall("a", "pay", '{"to":"é"}'),), (3,))
 
 EVENTS: list[EventPayload] = [
     RunQueued(),
@@ -40,6 +46,8 @@ EVENTS: list[EventPayload] = [
     StepRestarted(UUID(int=9), 2, "cut"),
     ToolCallStarted(UUID(int=9), ToolCall("a", "look_up", "{}"), 3),
     ToolCallCompleted("a", "look_up", ToolCallOutcome.UNKNOWN, 12),
+    ApprovalRequested(REQUEST),
+    ApprovalResolved(REQUEST.id, Decision(approved=False, reason="too much")),
     MemoryUpdated(("block_x",), "a", "human"),
     ContextCompacted(UUID(int=9), 2, 30, 4000, 900, truncated=True),
     RunSucceeded(RunStopReason.FINAL_ANSWER, USAGE),
@@ -66,6 +74,13 @@ def test_every_event_comes_back_with_its_rows_columns(payload: EventPayload) -> 
 
 def test_every_type_of_event_is_tested() -> None:
     assert {payload.type for payload in EVENTS} == set(EventType)
+
+
+def test_what_is_asked_is_bound_by_a_hash_that_anybody_can_make() -> None:
+    asked = written(ApprovalRequested(REQUEST)).approval_requested
+    plain = json.dumps([["a", "pay", '{"to":"é"}']], separators=(",", ":"), ensure_ascii=False)
+    assert asked.arguments_hash == hashlib.sha256(plain.encode()).hexdigest()
+    assert (asked.approval_id, asked.tool_calls[0].name) == (ids.encode("appr", REQUEST.id), "pay")
 
 
 def test_a_message_knows_where_it_stands() -> None:

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ApprovalPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApprovalPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApprovalPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPROVAL_POLICY_UNSPECIFIED: _ApprovalPolicy.ValueType  # 0
+    """AS_TOOLS_SAY."""
+    APPROVAL_POLICY_AS_TOOLS_SAY: _ApprovalPolicy.ValueType  # 1
+    """Calls of tools with `requires_approval`."""
+    APPROVAL_POLICY_ALWAYS: _ApprovalPolicy.ValueType  # 2
+    """All calls but those of the built-in memory tools."""
+
+class ApprovalPolicy(_ApprovalPolicy, metaclass=_ApprovalPolicyEnumTypeWrapper):
+    """ApprovalPolicy says which tool calls wait for a person's approval."""
+
+APPROVAL_POLICY_UNSPECIFIED: ApprovalPolicy.ValueType  # 0
+"""AS_TOOLS_SAY."""
+APPROVAL_POLICY_AS_TOOLS_SAY: ApprovalPolicy.ValueType  # 1
+"""Calls of tools with `requires_approval`."""
+APPROVAL_POLICY_ALWAYS: ApprovalPolicy.ValueType  # 2
+"""All calls but those of the built-in memory tools."""
+Global___ApprovalPolicy: _TypeAlias = ApprovalPolicy  # noqa: Y015
 
 @_typing.final
 class Agent(_message.Message):
@@ -329,6 +354,7 @@ class AgentSettings(_message.Message):
     MAX_RUN_SECONDS_FIELD_NUMBER: _builtins.int
     PARALLEL_TOOL_CALLS_FIELD_NUMBER: _builtins.int
     COMPACTION_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
     max_steps: _builtins.int
     """Most model calls in one run: 1 to 1,000, default 20."""
     context_window_tokens: _builtins.int
@@ -353,13 +379,16 @@ class AgentSettings(_message.Message):
     Default: no limit.
     """
     max_run_seconds: _builtins.int
-    """Most seconds of one run from when a worker first took it; the service's own limit (HEARTH_RUN_TIMEOUT_S) holds as well.
+    """Most seconds of one run from when a worker first took it, counted anew when it has waited for an approval; the service's own
+    limit (HEARTH_RUN_TIMEOUT_S) holds as well.
     Default: only that.
     """
     parallel_tool_calls: _builtins.bool
     """Whether calls of one message are executed at the same time; default true. False: one after the other, and the provider is
     told to ask for one at a time. Tool rules that speak of an order have the calls executed one after the other anyway.
     """
+    approvals: Global___ApprovalPolicy.ValueType
+    """Which calls wait for a person's approval; default AS_TOOLS_SAY."""
     @_builtins.property
     def fallback_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Models to take instead, in this order, when the agent's own is down, over its quota or not usable. The first of them that
@@ -386,10 +415,11 @@ class AgentSettings(_message.Message):
         max_run_seconds: _builtins.int | None = ...,
         parallel_tool_calls: _builtins.bool | None = ...,
         compaction: Global___CompactionSettings | None = ...,
+        approvals: Global___ApprovalPolicy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_max_output_tokens", b"_max_output_tokens", "_max_run_seconds", b"_max_run_seconds", "_max_run_tokens", b"_max_run_tokens", "_max_steps", b"_max_steps", "_parallel_tool_calls", b"_parallel_tool_calls", "_passive_recall", b"_passive_recall", "_passive_recall_tokens", b"_passive_recall_tokens", "_reasoning_effort", b"_reasoning_effort", "_temperature", b"_temperature", "_time_zone", b"_time_zone", "compaction", b"compaction", "context_window_tokens", b"context_window_tokens", "max_output_tokens", b"max_output_tokens", "max_run_seconds", b"max_run_seconds", "max_run_tokens", b"max_run_tokens", "max_steps", b"max_steps", "parallel_tool_calls", b"parallel_tool_calls", "passive_recall", b"passive_recall", "passive_recall_tokens", b"passive_recall_tokens", "reasoning_effort", b"reasoning_effort", "temperature", b"temperature", "time_zone", b"time_zone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_max_output_tokens", b"_max_output_tokens", "_max_run_seconds", b"_max_run_seconds", "_max_run_tokens", b"_max_run_tokens", "_max_steps", b"_max_steps", "_parallel_tool_calls", b"_parallel_tool_calls", "_passive_recall", b"_passive_recall", "_passive_recall_tokens", b"_passive_recall_tokens", "_reasoning_effort", b"_reasoning_effort", "_temperature", b"_temperature", "_time_zone", b"_time_zone", "compaction", b"compaction", "context_window_tokens", b"context_window_tokens", "fallback_models", b"fallback_models", "max_output_tokens", b"max_output_tokens", "max_run_seconds", b"max_run_seconds", "max_run_tokens", b"max_run_tokens", "max_steps", b"max_steps", "parallel_tool_calls", b"parallel_tool_calls", "passive_recall", b"passive_recall", "passive_recall_tokens", b"passive_recall_tokens", "reasoning_effort", b"reasoning_effort", "temperature", b"temperature", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_max_output_tokens", b"_max_output_tokens", "_max_run_seconds", b"_max_run_seconds", "_max_run_tokens", b"_max_run_tokens", "_max_steps", b"_max_steps", "_parallel_tool_calls", b"_parallel_tool_calls", "_passive_recall", b"_passive_recall", "_passive_recall_tokens", b"_passive_recall_tokens", "_reasoning_effort", b"_reasoning_effort", "_temperature", b"_temperature", "_time_zone", b"_time_zone", "approvals", b"approvals", "compaction", b"compaction", "context_window_tokens", b"context_window_tokens", "fallback_models", b"fallback_models", "max_output_tokens", b"max_output_tokens", "max_run_seconds", b"max_run_seconds", "max_run_tokens", b"max_run_tokens", "max_steps", b"max_steps", "parallel_tool_calls", b"parallel_tool_calls", "passive_recall", b"passive_recall", "passive_recall_tokens", b"passive_recall_tokens", "reasoning_effort", b"reasoning_effort", "temperature", b"temperature", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_window_tokens: _TypeAlias = _typing.Literal["context_window_tokens"]  # noqa: Y015
     _WhichOneofArgType__context_window_tokens: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens"]  # noqa: Y015

@@ -371,7 +371,7 @@ Global___ToolCallCompleted: _TypeAlias = ToolCallCompleted  # noqa: Y015
 
 @_typing.final
 class ApprovalRequested(_message.Message):
-    """ApprovalRequested carries the calls that wait."""
+    """ApprovalRequested carries the calls that wait. Calls of the same message that need no approval have been made before."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -381,7 +381,9 @@ class ApprovalRequested(_message.Message):
     approval_id: _builtins.str
     """Names the approval in ResolveApproval."""
     arguments_hash: _builtins.str
-    """SHA-256 over the calls; the decision holds only for these arguments."""
+    """SHA-256, in hexadecimal, of the JSON array (UTF-8, no spaces) of `[id, name, arguments_json]` of each call; the decision holds only
+    for these arguments, and for the version of the tool that was there when it was asked for.
+    """
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.ToolCall]:
         """The calls to approve."""

@@ -761,13 +761,13 @@ class ResolveApprovalRequest(_message.Message):
     APPROVED_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """UUID; the same id and body return the first answer for 24 hours."""
+    """UUID; not needed, since the same decision again changes nothing."""
     run_id: _builtins.str
     """The run that waits."""
     approval_id: _builtins.str
     """Of ApprovalRequested."""
     arguments_hash: _builtins.str
-    """Of ApprovalRequested."""
+    """Of ApprovalRequested; may be empty when the calls are refused. Another one: FAILED_PRECONDITION APPROVAL_ARGUMENTS_DIFFER."""
     approved: _builtins.bool
     """Whether the calls may go ahead."""
     reason: _builtins.str

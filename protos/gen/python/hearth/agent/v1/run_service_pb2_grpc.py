@@ -161,7 +161,8 @@ class RunServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResolveApproval(self, request, context):
-        """ResolveApproval decides about tool calls that wait for a person.
+        """ResolveApproval decides about tool calls that wait for a person; the run goes on then. The same decision again is OK, another one:
+        FAILED_PRECONDITION APPROVAL_RESOLVED. Of two callers at the same time exactly one decides.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -54,7 +54,9 @@ class RunServiceStub:
     CancelRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.CancelRunRequest, _run_service_pb2.CancelRunResponse]
     """CancelRun stops a run: after its OK no new model call or tool call starts. Cancelling twice is OK; a run that ended otherwise: FAILED_PRECONDITION RUN_ENDED."""
     ResolveApproval: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.ResolveApprovalRequest, _run_service_pb2.ResolveApprovalResponse]
-    """ResolveApproval decides about tool calls that wait for a person."""
+    """ResolveApproval decides about tool calls that wait for a person; the run goes on then. The same decision again is OK, another one:
+    FAILED_PRECONDITION APPROVAL_RESOLVED. Of two callers at the same time exactly one decides.
+    """
     SubmitToolResults: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.SubmitToolResultsRequest, _run_service_pb2.SubmitToolResultsResponse]
     """SubmitToolResults hands in the results of client-side tools that a run waits for."""
 
@@ -84,7 +86,9 @@ class RunServiceAsyncStub(RunServiceStub):
     CancelRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.CancelRunRequest, _run_service_pb2.CancelRunResponse]  # type: ignore[assignment]
     """CancelRun stops a run: after its OK no new model call or tool call starts. Cancelling twice is OK; a run that ended otherwise: FAILED_PRECONDITION RUN_ENDED."""
     ResolveApproval: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ResolveApprovalRequest, _run_service_pb2.ResolveApprovalResponse]  # type: ignore[assignment]
-    """ResolveApproval decides about tool calls that wait for a person."""
+    """ResolveApproval decides about tool calls that wait for a person; the run goes on then. The same decision again is OK, another one:
+    FAILED_PRECONDITION APPROVAL_RESOLVED. Of two callers at the same time exactly one decides.
+    """
     SubmitToolResults: _aio.UnaryUnaryMultiCallable[_run_service_pb2.SubmitToolResultsRequest, _run_service_pb2.SubmitToolResultsResponse]  # type: ignore[assignment]
     """SubmitToolResults hands in the results of client-side tools that a run waits for."""
 
@@ -171,7 +175,9 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.ResolveApprovalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.ResolveApprovalResponse, _abc.Awaitable[_run_service_pb2.ResolveApprovalResponse]]:
-        """ResolveApproval decides about tool calls that wait for a person."""
+        """ResolveApproval decides about tool calls that wait for a person; the run goes on then. The same decision again is OK, another one:
+        FAILED_PRECONDITION APPROVAL_RESOLVED. Of two callers at the same time exactly one decides.
+        """
 
     @_abc_1.abstractmethod
     def SubmitToolResults(

@@ -84,6 +84,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The resource is still used by others; metadata says by what."""
     ERROR_REASON_EMBEDDER_MISMATCH: _ErrorReason.ValueType  # 69
     """FAILED_PRECONDITION. The stored vectors were made by another embedder."""
+    ERROR_REASON_APPROVAL_RESOLVED: _ErrorReason.ValueType  # 70
+    """FAILED_PRECONDITION. The approval was answered otherwise before."""
+    ERROR_REASON_APPROVAL_ARGUMENTS_DIFFER: _ErrorReason.ValueType  # 72
+    """FAILED_PRECONDITION. The approval is for other arguments than those that were agreed to: look at them again."""
     ERROR_REASON_SECRET_MISSING: _ErrorReason.ValueType  # 74
     """FAILED_PRECONDITION. The tool names a secret that the organization does not have, or that cannot be opened with the keys of this server.
     Example: a call of a tool with `secrets: ["TOKEN"]` before SetSecret TOKEN.
@@ -216,6 +220,10 @@ ERROR_REASON_RESOURCE_IN_USE: ErrorReason.ValueType  # 68
 """FAILED_PRECONDITION. The resource is still used by others; metadata says by what."""
 ERROR_REASON_EMBEDDER_MISMATCH: ErrorReason.ValueType  # 69
 """FAILED_PRECONDITION. The stored vectors were made by another embedder."""
+ERROR_REASON_APPROVAL_RESOLVED: ErrorReason.ValueType  # 70
+"""FAILED_PRECONDITION. The approval was answered otherwise before."""
+ERROR_REASON_APPROVAL_ARGUMENTS_DIFFER: ErrorReason.ValueType  # 72
+"""FAILED_PRECONDITION. The approval is for other arguments than those that were agreed to: look at them again."""
 ERROR_REASON_SECRET_MISSING: ErrorReason.ValueType  # 74
 """FAILED_PRECONDITION. The tool names a secret that the organization does not have, or that cannot be opened with the keys of this server.
 Example: a call of a tool with `secrets: ["TOKEN"]` before SetSecret TOKEN.
