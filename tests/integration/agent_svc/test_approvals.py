@@ -16,6 +16,7 @@ from agent_svc.domain.event import EventType
 from agent_svc.domain.frame import EventFrame
 from agent_svc.domain.log import Dispatch, Turn, TurnAsk
 from agent_svc.domain.run import BusyPolicy, Run, RunState
+from agent_svc.domain.tool_rules import AllowedAfter, MaxPerRun, RunFirst
 from agent_svc.factory import Outside
 from agent_svc.repositories.log_pool import LogPool
 from agent_svc.repositories.prepared import Prepared
@@ -42,10 +43,12 @@ _ROW = Prepared(
 )
 
 
-def script(model: FakeModelServer) -> str:
-    """A text at which the model asks for `pay`, and for `look` beside it, and then answers."""
+def script(model: FakeModelServer, *, again: bool = False) -> str:
+    """A text at which the model asks for `pay`, and for `look` beside it (and for `pay` again), and then answers."""
     mark = f"pay {ids.new().hex}"
     calls = [ScriptedCall("pay", {"euro": 5}, id="c1"), ScriptedCall("look", {}, id="c2")]
+    if again:
+        calls.append(ScriptedCall("pay", {"euro": 6}, id="c3"))
     model.script(mark, Step(tool_calls=calls), Step(text="That is settled."))
     return mark
 
@@ -361,6 +364,24 @@ async def test_an_agent_may_ask_about_every_call(addresses: Addresses, model: Fa
         assert [call.name for call in asked.tool_calls] == ["pay", "look"]
         assert here.tools.executed == []
         await here.core.runs.cancel(here.caller, run.id)
+
+
+async def test_where_an_order_holds_a_call_waits_for_the_approval_before_it(
+    addresses: Addresses, model: FakeModelServer
+) -> None:
+    """And what a rule refuses is not asked about."""
+    here_tools = tools()
+    async with replica(addresses, tools=here_tools) as here:
+        rules = (RunFirst(("pay",)), AllowedAfter("pay", ("look",)), MaxPerRun("pay", 1))
+        agent = await here.agent(tools=("pay", "look"), tool_rules=rules)
+        run = await here.start(agent, script(model, again=True))
+        asked = await waiting(here, run)
+        assert [call.name for call in asked.tool_calls] == ["pay"]
+        assert [name for name, _ in here_tools.executed] == []
+        await resolve(here, run, asked)
+        assert (await here.finished(run)).state is RunState.SUCCEEDED
+        assert [name for name, _ in here_tools.executed] == ["pay", "look"]
+        assert [frame.type for frame in await whole(here, run)].count(E.APPROVAL_REQUESTED) == 1
 
 
 async def test_everything_is_restarted_while_a_run_waits(addresses: Addresses, model: FakeModelServer) -> None:

@@ -371,7 +371,9 @@ Global___ToolCallCompleted: _TypeAlias = ToolCallCompleted  # noqa: Y015
 
 @_typing.final
 class ApprovalRequested(_message.Message):
-    """ApprovalRequested carries the calls that wait. Calls of the same message that need no approval have been made before."""
+    """ApprovalRequested carries the calls that wait. Calls of the same message that need no approval have been made before, unless the
+    agent has calls made one after the other.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
