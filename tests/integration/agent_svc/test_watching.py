@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from agent_svc.domain.agent import AgentSettings, CompactionSettings
 from agent_svc.domain.event import EventType
 from agent_svc.domain.frame import CheckpointFrame, DeltaFrame, EventFrame, Frame, SnapshotFrame
 from agent_svc.managers import watcher
@@ -123,7 +124,8 @@ async def test_a_conversation_is_followed_over_many_runs(here: Replica) -> None:
 
 async def test_a_slow_reader_loses_deltas_and_no_event(here: Replica, model: FakeModelServer) -> None:
     model.script("long", Step(text="x" * 300, chunk_size=1, token_delay_ms=1))
-    agent = await here.agent()
+    # Without summaries, so that every run has five events.
+    agent = await here.agent(settings=AgentSettings(compaction=CompactionSettings(enabled=False)))
     organization_id = here.caller.organization_id
     async with here.core.watching.conversation(organization_id, agent.default_conversation_id, 0) as following:
         first = await here.start(agent, "long")
