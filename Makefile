@@ -34,7 +34,7 @@ status: ## Show each process: address, health, restarts, memory
 .PHONY: test
 test: check browser mcp-server ## Run check and every other test, on the full real stack
 	@HEARTH_LOCAL_MODEL=1 $(LOCAL) model
-	$(BIN)/pytest -q -n 4 --dist worksteal tests/integration
+	$(BIN)/pytest -q -n 3 --dist worksteal tests/integration
 	$(BIN)/pytest -q tests/contract tests/e2e tests/reliability
 
 CHECKS := check-format check-lint check-types check-imports check-protos check-generated check-unit

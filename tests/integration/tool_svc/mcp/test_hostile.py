@@ -17,7 +17,9 @@ from tool_svc.adapters.mcp.client import McpConnections
 from tool_svc.domain.mcp_server import McpServer
 from tool_svc.interfaces.mcp import McpFailed, McpTimedOut
 
+# Of calls that shall run into it; others get the time that they take on a busy machine.
 _TIMEOUT_S = 2.0
+_PATIENT_S = 30.0
 # Face of the server → what the failure says; None: it is a timeout.
 _HTTP_FACES = {
     "hang": None,
@@ -55,10 +57,12 @@ _STDIO_FACES = {
 }
 
 
-async def outcome(connections: McpConnections, server: McpServer, tool: str) -> str | None:
+async def outcome(
+    connections: McpConnections, server: McpServer, tool: str, timeout_s: float = _PATIENT_S
+) -> str | None:
     """The failure's words, None for a timeout."""
     try:
-        result = await connections.call(server, {}, tool, {"a": 1}, _TIMEOUT_S + 3 * (tool == "do"), silent)
+        result = await connections.call(server, {}, tool, {"a": 1}, timeout_s, silent)
     except McpTimedOut:
         return None
     except McpFailed as failure:
@@ -71,11 +75,12 @@ async def test_a_hostile_server_on_http(face: str, connections: McpConnections, 
     server, good = http_server(f"{hostile.url}/{face}"), http_server(f"{hostile.url}/good")
     assert await outcome(connections, good, "add") == "result: good"
     tasks = len(asyncio.all_tasks())
-    began, peak = time.monotonic(), _peak_mib()
-    said = await outcome(connections, server, "add")
-    assert time.monotonic() - began < _TIMEOUT_S + 3
-    assert _peak_mib() - peak < 150
     expected = _HTTP_FACES[face]
+    limit_s = _TIMEOUT_S if expected is None else _PATIENT_S
+    began, peak = time.monotonic(), _peak_mib()
+    said = await outcome(connections, server, "add", limit_s)
+    assert time.monotonic() - began < limit_s + 3
+    assert _peak_mib() - peak < 150
     if expected is None:
         assert said is None
     else:
@@ -94,11 +99,13 @@ async def test_a_hostile_server_on_stdio(
     face: str, connections: McpConnections, programs: Programs, scratch_root: Path
 ) -> None:
     server = stdio_server(programs.hostile(face))
-    began, peak = time.monotonic(), _peak_mib()
-    said = await outcome(connections, server, "do")
-    assert time.monotonic() - began < _TIMEOUT_S + 8
-    assert _peak_mib() - peak < 150
     expected = _STDIO_FACES[face]
+    # It begins within this time as well.
+    limit_s = _TIMEOUT_S + 3 if expected is None else _PATIENT_S
+    began, peak = time.monotonic(), _peak_mib()
+    said = await outcome(connections, server, "do", limit_s)
+    assert time.monotonic() - began < limit_s + 5
+    assert _peak_mib() - peak < 150
     assert (said is None) if expected is None else (said is not None and expected in said), said
     await until(lambda: connections.open_connections == 0)
     assert _descendants(scratch_root) == []
