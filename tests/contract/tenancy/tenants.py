@@ -13,9 +13,9 @@ from google.protobuf.message import Message
 from chassis import ids
 from chassis.identity import Access, Role
 from deploy.local import Stack
+from hearth.agent.v1 import agent_pb2, run_pb2
 from hearth.agent.v1 import agent_service_pb2 as agents
 from hearth.agent.v1 import conversation_service_pb2 as conversations
-from hearth.agent.v1 import run_pb2
 from hearth.agent.v1 import run_service_pb2 as runs
 from hearth.agent.v1 import template_service_pb2 as templates
 from hearth.memory.internal.v1 import context_service_pb2 as context
@@ -137,7 +137,7 @@ class Registrar:
         return self.do("hearth.user.v1.TokenService/IssueToken", request, None).token
 
     def tenant(self) -> Tenant:
-        """An organization with a user of each role, two of every resource, and one run with a tool call."""
+        """An organization with a user of each role, two of every resource, one run with a tool call and one that asked first."""
         word = f"canary{secrets.token_hex(8)}"
         tenant = self.people(word)
         return replace(tenant, names=self._things(tenant))
@@ -191,7 +191,7 @@ class Registrar:
         for name in (word.upper(), f"{word.upper()}_2"):
             secret = tool_secrets.SetSecretRequest(name=name, value=f"The secret of {word}")
             self.do("hearth.tool.v1.SecretService/SetSecret", secret, tenant.tokens[Role.ORGANIZATION_ADMIN])
-        self.make_agent(word, f"Second of {word}", token)
+        careful = self.make_agent(word, f"Second of {word}", token, tool.name, asks=True)
         agent = self.make_agent(word, f"First of {word}", token, tool.name)
         server = self.make_mcp_server(word, tenant.tokens[Role.ORGANIZATION_ADMIN])
         template = self.make_template(word, token)
@@ -199,6 +199,7 @@ class Registrar:
         block = self.make_block(word, f"first-{word}", token, agent.id)
         passage = self.make_passages(word, token, agent.id)
         run, message = self._turns(word, token, agent.id, tool.name)
+        self._asked(word, token, careful.id, tool.name)
         self._forgotten(tenant, agent.id)
         self._until(lambda: self._remembered(tenant, agent.id, 4), "the messages are searchable")
         return replace(
@@ -245,8 +246,8 @@ class Registrar:
         request.mcp_server.header_secrets["X-Word"] = word.upper()
         return self.do("hearth.tool.v1.McpServerService/CreateMcpServer", request, token).mcp_server.id
 
-    def make_agent(self, word: str, name: str, token: str, tool: str = "") -> Any:
-        """An agent whose texts hold the word."""
+    def make_agent(self, word: str, name: str, token: str, tool: str = "", *, asks: bool = False) -> Any:
+        """An agent whose texts hold the word; with `asks` it waits for an approval of each tool call."""
         request = agents.CreateAgentRequest(
             request_id=str(uuid.uuid4()),
             name=name,
@@ -256,6 +257,8 @@ class Registrar:
             tags=[word],
             metadata={"word": word},
         )
+        if asks:
+            request.settings.approvals = agent_pb2.APPROVAL_POLICY_ALWAYS
         agent = self.do("hearth.agent.v1.AgentService/CreateAgent", request, token).agent
         spare = conversations.CreateConversationRequest(agent_id=agent.id, display_name=f"About {word}")
         self.do("hearth.agent.v1.ConversationService/CreateConversation", spare, token)
@@ -306,6 +309,19 @@ class Registrar:
         listing = conversations.ListMessagesRequest(conversation_id=self._conversation_of(agent_id, token))
         found = self.do("hearth.agent.v1.ConversationService/ListMessages", listing, token).messages
         return run, found[0].id
+
+    def _asked(self, word: str, token: str, agent_id: str, tool: str) -> None:
+        """A run that waited for an approval, and was cancelled."""
+        self._model.script(f"Ask first, {word}", {"tool_calls": [{"name": tool, "arguments": {}}]})
+        request = runs.StartRunRequest(request_id=str(uuid.uuid4()), agent_id=agent_id, text=f"Ask first, {word}!")
+        run = self.do("hearth.agent.v1.RunService/StartRun", request, token).run
+        asked = runs.GetRunRequest(run_id=run.id)
+
+        def waits() -> bool:
+            return self.do("hearth.agent.v1.RunService/GetRun", asked, token).run.state == run_pb2.RUN_STATE_WAITING
+
+        self._until(waits, "the run waits")
+        self.do("hearth.agent.v1.RunService/CancelRun", runs.CancelRunRequest(run_id=run.id), token)
 
     def _conversation_of(self, agent_id: str, token: str) -> str:
         request = agents.GetAgentRequest(agent_id=agent_id)
